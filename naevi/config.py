@@ -1,0 +1,213 @@
+"""params.yaml as one frozen, checked object. It has no defaults: what params.yaml does not show, DVC can't track."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from naevi import paths
+from naevi.refusal import Refusal
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+# Written out, because importing torch to read a config would cost every stage seconds; a test compares it with smp's.
+Architecture = Literal[
+    "segnet",
+    "unet-plain",
+    "unet",
+    "unetplusplus",
+    "manet",
+    "linknet",
+    "fpn",
+    "pspnet",
+    "deeplabv3",
+    "deeplabv3plus",
+    "pan",
+    "upernet",
+    "segformer",
+    "dpt",
+]
+Loss = Literal["bce", "dice", "bce+dice"]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys, wrong types and values out of bounds are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class PhantomsConfig(Section):
+    """The generated data set."""
+
+    number: Annotated[int, Field(ge=1, le=1_000_000)]
+    height: Annotated[int, Field(ge=64, le=4096)]
+    width: Annotated[int, Field(ge=64, le=4096)]
+    seed: Seed
+
+
+class DataConfig(Section):
+    """Which images."""
+
+    source: Literal["ph2", "phantoms"]
+    phantoms: PhantomsConfig
+
+
+class PreprocessConfig(Section):
+    """How images are made ready for a network."""
+
+    # Every smp encoder halves the image five times, so a side must be a multiple of 32.
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
+
+
+class SplitConfig(Section):
+    """Which images test, validate and train."""
+
+    folds: Annotated[int, Field(ge=2, le=100)]
+    validation: Annotated[float, Field(gt=0, le=0.5)]
+    seed: Seed
+
+
+class ModelConfig(Section):
+    """Which network."""
+
+    architecture: Architecture
+    encoder: Annotated[str, Field(min_length=1)]
+    weights: Literal["imagenet", "none"]
+
+
+class AugmentConfig(Section):
+    """How training images are varied; 0 or false leaves a kind out."""
+
+    flips: bool
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: Annotated[float, Field(ge=0, le=0.9)]
+    shift: Annotated[float, Field(ge=0, le=0.5)]
+    brightness: Annotated[float, Field(ge=0, le=0.9)]
+    contrast: Annotated[float, Field(ge=0, le=0.9)]
+    saturation: Annotated[float, Field(ge=0, le=1)]
+    tint: Annotated[float, Field(ge=0, le=0.9)]
+
+
+class TrainConfig(Section):
+    """How a model is fitted."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+    batch_size: Annotated[int, Field(ge=2, le=4096)]
+    lr: Annotated[float, Field(gt=0, le=1)]
+    schedule: Literal["one-cycle", "constant"]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    loss: Loss
+    augment: AugmentConfig
+    seed: Seed
+
+
+class EvaluateConfig(Section):
+    """How a prediction is made and measured."""
+
+    flips: bool
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)]
+    seed: Seed
+
+
+class RuntimeConfig(Section):
+    """On what it is computed; `auto` is resolved once, and the outcome stands in model.json."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "bf16", "fp32"]
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+
+
+Item = Annotated[int, Field(ge=0)] | Literal["all"]
+
+
+class CvConfig(Section):
+    """Which models are fitted."""
+
+    models: Annotated[list[Item], Field(min_length=1)]
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    data: DataConfig
+    preprocess: PreprocessConfig
+    split: SplitConfig
+    model: ModelConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    runtime: RuntimeConfig
+    cv: CvConfig
+
+    @model_validator(mode="after")
+    def _models_are_folds(self) -> Self:
+        folds = self.split.folds
+        for item in self.cv.models:
+            if item != "all" and item >= folds:
+                raise ValueError(f"cv.models: split.folds is {folds}, so a model is one of 0..{folds - 1} or all; got {item}")
+        if len(set(self.cv.models)) < len(self.cv.models):
+            raise ValueError(f"cv.models: each model is listed once; got {self.cv.models}")
+        if self.cv.models == ["all"]:
+            raise ValueError("cv.models: at least one fold is needed to measure anything; got [all]")
+        return self
+
+    def folds(self) -> list[int]:
+        """The folds that are fitted and tested, in rising order."""
+        return sorted(item for item in self.cv.models if item != "all")
+
+    def items(self) -> list[str]:
+        """Names of the models that are fitted: the folds in rising order, then `all`."""
+        return [str(fold) for fold in self.folds()] + ["all"] * ("all" in self.cv.models)
+
+
+def load_config(*sections: str) -> Config:
+    """The config, of which only `sections` can be read (all when none is named); the whole file is checked each time.
+
+    A stage names the sections that dvc.yaml declares for it. Reading another raises AttributeError, so an undeclared
+    parameter can't reach a result.
+
+    Raises Refusal when params.yaml can't be read or doesn't fit: one message with every problem.
+    """
+    config = parse_config(read_yaml(paths.PARAMS))
+    if not sections:
+        return config
+    return Config.model_construct(**{name: getattr(config, name) for name in sections})
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML 1.2 file, as DVC reads it. PyYAML would make 1e-4 a string, `no` False, and let a duplicate key win."""
+    try:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refusal(f"{path} can't be read: {error.strerror}.") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise Refusal(f"{path} is not YAML: {reason}") from error
+
+
+def parse_config(values: Any) -> Config:
+    """The config for a parsed params.yaml; raises Refusal with every problem at once."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = [_sentence(problem) for problem in error.errors()]
+    # A union of types reports one problem a branch; one line a place is enough.
+    lines = list(dict.fromkeys(problems))
+    raise Refusal(f"{paths.PARAMS} has {len(lines)} problem(s):\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def _sentence(problem: Any) -> str:
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: there is no such parameter; got {problem['input']!r}"
+    if problem["type"] == "missing":
+        return f"{place}: is missing"
+    return f"{place}: {problem['msg']}; got {problem['input']!r}"
+
+
+ARCHITECTURES: tuple[str, ...] = get_args(Architecture)

@@ -1,0 +1,28 @@
+"""Every file and folder of the pipeline, relative to the repository's root, where DVC runs each stage."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
+MANIFEST = Path("data/ph2.csv")  # in git: which pixels are PH2
+
+RAW = Path("data/raw")  # images/<id>.png, masks/<id>.png (0/255) and labels.csv, at native size
+PREPARED = Path("data/prepared")  # the same at the training size, with lesions.csv
+LESIONS = PREPARED / "lesions.csv"
+SPLIT = Path("data/split.csv")  # in git
+MODELS = Path("data/models")  # one folder per item of cv.models
+PREDICTIONS = Path("data/predictions")  # <id>.png (0/255) at native size
+
+METRICS = Path("reports/metrics.json")
+PER_IMAGE = Path("reports/per_image.csv")
+CURVES = Path("reports/curves.csv")
+REPORT_MD = Path("reports/report.md")
+REPORT_HTML = Path("reports/report.html")
+FIGURES = Path("reports/figures")
+RESULTS = Path("reports/results")  # <name>/overrides.txt, metrics.json, per_image.csv
+
+
+def model(item: str) -> Path:
+    """The folder of one fitted model: model.safetensors, model.json, history.csv."""
+    return MODELS / item
