@@ -1,0 +1,35 @@
+"""Prepared images and masks as tensors: decoded once, held whole on the device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from naevi.images import read_image, read_mask
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Images and masks of one size, in the order of their ids."""
+
+    ids: list[str]
+    images: Tensor  # uint8 (N, 3, H, W), 0..255
+    masks: Tensor  # uint8 (N, 1, H, W), 0 or 1
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load(prepared: Path, ids: list[str], *, device: str) -> Lesions:
+    """The prepared images and masks with these ids."""
+    images = np.stack([read_image(prepared / "images" / f"{image_id}.png") for image_id in ids])
+    masks = np.stack([read_mask(prepared / "masks" / f"{image_id}.png") for image_id in ids])
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # stays channels_last in memory, as the network wants it
+    return Lesions(ids, channels_first.to(device), torch.from_numpy(masks)[:, None].to(device))
+
+
+def scaled(images: Tensor) -> Tensor:
+    """uint8 0..255 → float32 0..1."""
+    return images.float() / 255

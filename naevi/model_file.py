@@ -1,0 +1,46 @@
+"""A model on disk: model.safetensors, model.json (enough to rebuild and use it) and history.csv; no pickle."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from naevi import networks
+from naevi.config import ModelConfig
+from naevi.refusal import Refusal
+
+
+def write(folder: Path, network: nn.Module, origin: dict[str, Any], history: pd.DataFrame) -> None:
+    """Write a fitted network with its origin and history; equal input gives equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # No metadata: with two or more keys, safetensors would write them in random order.
+    data = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
+    (folder / "model.safetensors").write_bytes(data)
+    history.to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    description = origin | {"sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What model.json says; raises Refusal where there is none."""
+    try:
+        description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{folder} holds no readable model.json ({error}); train the model, or `dvc pull` it.") from error
+    return description
+
+
+def read(folder: Path, *, device: str) -> nn.Module:
+    """The fitted network, ready to predict; raises Refusal when its bytes are not those that model.json names."""
+    description = describe(folder)
+    data = (folder / "model.safetensors").read_bytes()
+    if hashlib.sha256(data).hexdigest() != description["sha256"]:
+        raise Refusal(f"{folder}/model.safetensors isn't the file that model.json describes; train it again, or `dvc pull` it.")
+    network = networks.build(ModelConfig.model_validate(description["model"]))
+    network.load_state_dict(load(data))
+    return network.to(device, memory_format=torch.channels_last).eval()

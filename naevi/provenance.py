@@ -1,0 +1,54 @@
+"""What models and results were made from, as fingerprints: equal origins, equal fingerprints."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from naevi import paths
+from naevi.config import Config, read_yaml
+from naevi.runtime import Runtime
+
+PACKAGES = ["torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def code(stage: str) -> str:
+    """Digest of the code that a stage depends on: the .py and .lock files that dvc.yaml lists for it."""
+    deps = read_yaml(paths.PIPELINE)["stages"][stage]["deps"]
+    files = sorted(dep for dep in deps if dep.endswith((".py", ".lock")))
+    return digest({file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files})
+
+
+def images(lesions: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
+    """Digest and number of the prepared images and masks with these ids."""
+    rows = lesions.set_index("image_id").loc[ids]
+    return {"images": len(ids), "digest": digest(dict(zip(ids, rows.sha256, strict=True)))}
+
+
+def of_model(config: Config, item: str, runtime: Runtime, lesions: pd.DataFrame, parts: dict[str, list[str]]) -> dict[str, Any]:
+    """All that decides a model's bytes, and their fingerprint: what model.json says of its origin."""
+    origin = {
+        "item": item,
+        "model": config.model.model_dump(),
+        "train": config.train.model_dump(),
+        "runtime": asdict(runtime),
+        "dataset": str(lesions.dataset.iloc[0]),
+        "data": {part: images(lesions, ids) for part, ids in parts.items()},
+        "code": code("train"),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    return {"fingerprint": digest(origin)} | origin
+
+
+def of_result(config: Config, models: list[dict[str, Any]]) -> str:
+    """Fingerprint of a result: the whole params.yaml, every model.json (data included) and the evaluating code."""
+    return digest([config.model_dump(), models, code("evaluate")])

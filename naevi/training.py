@@ -1,0 +1,95 @@
+"""Fitting a network: the loop."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from naevi import augmentation, losses, metrics
+from naevi.config import TrainConfig
+from naevi.dataset import Lesions, scaled
+from naevi.prediction import probabilities
+from naevi.progress import progress
+from naevi.refusal import Refusal
+from naevi.runtime import Runtime
+
+Row = dict[str, float]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def fit(
+    network: nn.Module,
+    lesions: Lesions,
+    validation: Lesions | None,
+    settings: TrainConfig,
+    runtime: Runtime,
+    *,
+    on_epoch: Callable[[Row], None],
+) -> pd.DataFrame:
+    """Fit the network, in place and on its device, to the lesions; return the history, one row an epoch.
+
+    Columns: epoch (from 1), lr (at its end), train_loss; where there is a validation part also val_loss, val_dice and val_iou,
+    means over its images at the training size. Nothing is chosen by them: the network is that of the last epoch.
+
+    Raises Refusal when the loss is not finite, or when there are fewer images than two.
+    """
+    if len(lesions) < 2:
+        raise Refusal(f"training needs at least 2 images; this part has {len(lesions)}.")
+    steps = math.ceil(len(lesions) / settings.batch_size)
+    optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
+    loss_of = losses.loss(settings.loss)
+    history = []
+    for epoch in progress(range(1, settings.epochs + 1), total=settings.epochs, label="train", unit="epochs"):
+        network.train()
+        order = np.random.default_rng([settings.seed, epoch]).permutation(len(lesions))
+        draws = augmentation.draws(lesions.ids, seed=settings.seed, epoch=epoch).to(lesions.images.device)
+        total = 0.0
+        # Parts of nearly equal size: each image once an epoch, and no batch of one, on which batch norm would fail.
+        for step, batch in enumerate(np.array_split(order, steps), start=1):
+            rows = torch.from_numpy(batch).to(lesions.images.device)
+            images, masks = augmentation.augment(
+                scaled(lesions.images[rows]), lesions.masks[rows].float(), draws[rows], settings.augment
+            )
+            with runtime.autocast():
+                logits = network(images.contiguous(memory_format=torch.channels_last))
+            loss = loss_of(logits, masks)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += _finite(loss, epoch, step, [lesions.ids[row] for row in batch]) * len(batch)
+        row = {"epoch": epoch, "lr": schedule.get_last_lr()[0], "train_loss": total / len(lesions)}
+        if validation:
+            row |= _validate(network, validation, loss_of, runtime)
+        history.append(row)
+        on_epoch(row)
+    return pd.DataFrame(history)
+
+
+def _schedule(optimizer: AdamW, settings: TrainConfig, *, total_steps: int) -> LRScheduler:
+    if settings.schedule == "constant":
+        return LambdaLR(optimizer, lambda _: 1.0)
+    return OneCycleLR(optimizer, max_lr=settings.lr, total_steps=total_steps)
+
+
+def _finite(loss: Tensor, epoch: int, step: int, ids: list[str]) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise Refusal(
+            f"the loss became {value} in epoch {epoch}, step {step}, on {', '.join(ids)}; "
+            "lower train.lr or set runtime.precision to fp32."
+        )
+    return value
+
+
+def _validate(network: nn.Module, validation: Lesions, loss_of: LossFunction, runtime: Runtime) -> Row:
+    probability = probabilities(network, validation.images, runtime, flips=False)
+    scores = metrics.scores(metrics.counts(validation.masks.cpu().numpy(), (probability >= 0.5).cpu().numpy()))
+    loss = loss_of(torch.logit(probability, eps=1e-6), validation.masks.float())
+    return {"val_loss": loss.item(), "val_dice": float(scores.dice.mean()), "val_iou": float(scores.iou.mean())}

@@ -1,0 +1,254 @@
+"""Shapes, seeds and refusals of the networks; lite0 is the encoder wherever one is needed, as it is small."""
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch.nn import functional as F
+
+from naevi import networks
+from naevi.config import ARCHITECTURES, ModelConfig
+from naevi.refusal import Refusal
+
+LITE0 = "tu-tf_efficientnet_lite0"
+
+
+def _model(architecture: str, encoder: str = LITE0, weights: str = "none") -> ModelConfig:
+    return ModelConfig.model_validate({"architecture": architecture, "encoder": encoder, "weights": weights})
+
+
+def _images(number: int, size: int) -> torch.Tensor:
+    return torch.rand(number, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_architectures_of_the_config_are_smps_and_lesson_12s() -> None:
+    """Now and then smp adds one; config.py spells them out and must follow."""
+    assert set(ARCHITECTURES) == {*smp.MODEL_ARCHITECTURES_MAPPING, *networks.LESSON_12}
+
+
+@pytest.mark.filterwarnings("ignore:Encoder does not have prefix tokens")  # dpt is made for transformers
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_can_be_built_with_lite0(architecture: str) -> None:
+    """As refusals promise; 128 px are enough for all."""
+    networks.check_size(networks.build(_model(architecture)), 128)
+
+
+@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("architecture", ["segnet", "unet-plain", "unet", "fpn", "pspnet", "segformer"])
+def test_logits_are_float32_and_as_large_as_the_images(architecture: str, size: int) -> None:
+    """One channel of logits for three of color, image by image."""
+    network = networks.build(_model(architecture))
+    logits = network(_images(2, size))
+
+    assert logits.shape == (2, 1, size, size)
+    assert logits.dtype == torch.float32
+
+
+def test_logits_are_as_large_as_images_that_are_no_squares() -> None:
+    """H and W are free of each other."""
+    images = _images(2, 96)[:, :, :64]
+
+    assert networks.build(_model("segnet"))(images).shape == (2, 1, 64, 96)
+    assert networks.build(_model("unet-plain"))(images).shape == (2, 1, 64, 96)
+
+
+@pytest.mark.parametrize("architecture", ["segnet", "unet-plain", "unet"])
+def test_logits_are_float32_under_autocast_too(architecture: str) -> None:
+    """A sum over bfloat16 logits would lose digits in losses and in averages of mirror images."""
+    network = networks.build(_model(architecture)).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(_images(2, 64))
+
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("architecture", ["segnet", "unet-plain", "unet"])
+def test_equal_seeds_give_equal_bytes_and_others_do_not(architecture: str) -> None:
+    """Whatever was drawn from the global generator before."""
+    first = networks.create(_model(architecture), seed=1).state_dict()
+    torch.rand(3)
+    again = networks.create(_model(architecture), seed=1).state_dict()
+    other = networks.create(_model(architecture), seed=2).state_dict()
+
+    assert list(first) == list(again)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_the_global_generator_is_left_as_it_was() -> None:
+    """Else the choice of a network would move everything that is drawn after it."""
+    before = torch.random.get_rng_state()
+    networks.create(_model("unet"), seed=1)
+
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_imagenet_weights_go_to_the_encoder_and_leave_the_decoder_at_its_seed() -> None:
+    """Every tensor of the encoder changes but the batch counts' type; none of the decoder does."""
+    random = networks.create(_model("unet"), seed=1).state_dict()
+    loaded = networks.create(_model("unet", weights="imagenet"), seed=1).state_dict()
+
+    floats = [key for key in random if random[key].is_floating_point()]
+    changed = {key for key in floats if not torch.equal(random[key], loaded[key])}
+    assert changed == {key for key in floats if key.startswith("body.encoder.")}
+
+
+@pytest.mark.filterwarnings("ignore:Encoder does not have prefix tokens")  # lite0 is no transformer
+def test_imagenet_weights_fit_an_encoder_that_keeps_its_classifier() -> None:
+    """That of dpt does."""
+    network = networks.create(_model("dpt", weights="imagenet"), seed=1)
+
+    assert network.get_submodule("body.encoder.model.classifier").weight.shape == (1000, 1280)
+
+
+def test_lesson_12s_networks_start_random_though_the_config_says_imagenet() -> None:
+    """They have no encoder of smp's, and an encoder that doesn't exist is no matter to them."""
+    random = networks.create(_model("segnet"), seed=1).state_dict()
+    loaded = networks.create(_model("segnet", "none such", "imagenet"), seed=1).state_dict()
+
+    assert all(torch.equal(random[key], loaded[key]) for key in random)
+
+
+@pytest.mark.parametrize("architecture", ["segnet", "unet-plain"])
+def test_gradients_reach_every_parameter(architecture: str) -> None:
+    """A level that forward leaves out would stay without."""
+    network = networks.create(_model(architecture), seed=1)
+    network(_images(2, 64)).square().mean().backward()
+
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize(("architecture", "number"), [("segnet", 780_865), ("unet-plain", 974_417)])
+def test_lesson_12s_networks_have_within_a_percent_its_number_of_parameters(architecture: str, number: int) -> None:
+    """Counted from its notebook; ours have a convolution at full size besides, and no bias before norms."""
+    network = networks.build(_model(architecture))
+
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(number, rel=0.01)
+
+
+def test_unpooling_puts_each_value_where_the_maximum_was() -> None:
+    """Two windows side by side: the maxima stand at row 0, column 1 and row 1, column 2."""
+    image = torch.tensor([[[[1.0, 4.0, 0.0, 2.0], [3.0, 2.0, 5.0, 1.0]]]])
+    pooled, places = F.max_pool2d(image, 2, return_indices=True)
+
+    assert networks.unpool(pooled, places).tolist() == [[[[0, 4, 0, 0], [0, 0, 5, 0]]]]
+
+
+def test_unpooling_is_torchs_and_runs_where_only_deterministic_algorithms_may() -> None:
+    """On several images and channels, channels last; torch's own refuses."""
+    image = _images(2, 16).to(memory_format=torch.channels_last)
+    pooled, places = F.max_pool2d(image, 2, return_indices=True)
+    before = torch.get_deterministic_debug_mode()
+    try:
+        torch.set_deterministic_debug_mode("default")
+        expected = F.max_unpool2d(pooled, places, 2)
+
+        torch.set_deterministic_debug_mode("error")
+        assert torch.equal(networks.unpool(pooled, places), expected)
+        with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+            F.max_unpool2d(pooled, places, 2)
+    finally:
+        torch.set_deterministic_debug_mode(before)
+
+
+def test_segnet_unpools_with_the_places_of_its_own_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deepest first: 4, 8, 16 and 32 px for an image of 64 px, with the channels of WIDTHS."""
+    seen = []
+
+    def spy(x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        assert x.shape == place.shape
+        seen.append(tuple(x.shape))
+        return original(x, place)
+
+    original = networks.unpool
+    monkeypatch.setattr(networks, "unpool", spy)
+    networks.build(_model("segnet"))(_images(2, 64))
+
+    assert seen == [(2, 128, 4, 4), (2, 64, 8, 8), (2, 32, 16, 16), (2, 16, 32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "mean", "std"),
+    [
+        ("unet", LITE0, 0.5, 0.5),
+        ("unet", "resnet18", 0.485, 0.229),
+        ("unet", "mit_b0", 0.485, 0.229),  # unknown to timm
+        ("unet-plain", LITE0, 0, 1),
+    ],
+)
+def test_a_network_normalizes_as_its_encoder_expects(architecture: str, encoder: str, mean: float, std: float) -> None:
+    """The first channel's values; the state dict has no such tensors."""
+    network = networks.build(_model(architecture, encoder))
+
+    assert network.mean[0].item() == pytest.approx(mean)
+    assert network.std[0].item() == pytest.approx(std)
+    assert not {"mean", "std"} & set(network.state_dict())
+
+
+def test_the_body_sees_normalized_images() -> None:
+    """Black is -1 and white is 1 for lite0."""
+    network = networks.Normalized(torch.nn.Identity(), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+    assert network(torch.tensor([0.0, 0.5, 1.0]).expand(1, 3, 1, 3))[0, 2].tolist() == [[-1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ("resnet3", r"model.encoder 'resnet3' is neither .*; resnet34 or .* would do\.$"),
+        ("tf_efficientnet_lite0", "; tu-tf_efficientnet_lite0 or tu-"),
+        ("tu-hf-hub:someone/something", "is neither an encoder of smp's own nor tu- and a model of timm's"),
+        ("?", "; tu-tf_efficientnet_lite0 would do"),
+    ],
+)
+def test_an_unknown_encoder_is_refused_with_close_names(encoder: str, message: str) -> None:
+    """Before anything is asked of a hub."""
+    with pytest.raises(Refusal, match=message):
+        networks.build(_model("unet", encoder))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "reason"),
+    [
+        ("dpt", "resnet18", "Only Timm encoders are supported for DPT"),
+        ("linknet", "mit_b0", "Encoder `mit_b0` is not supported for Linknet"),
+        ("unet", "tu-vit_tiny_patch16_224", "Unsupported model downsampling pattern"),
+        ("deeplabv3", "tu-vgg11", r"\(AssertionError\)"),
+        ("unet", "tu-resnet18.no_such_tag", "no_such_tag"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_refused(architecture: str, encoder: str, reason: str) -> None:
+    """With smp's or timm's reason, and one that fits."""
+    with pytest.raises(
+        Refusal, match=f"model.architecture {architecture} can't use model.encoder {encoder}"
+    ) as refusal:
+        networks.build(_model(architecture, encoder))
+
+    assert refusal.match(reason)
+    assert refusal.match("tu-tf_efficientnet_lite0 fits every architecture")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "fits", "reason"),
+    [
+        ("pan", LITE0, 128, "too small"),  # it halves the deepest features three times more
+        ("unet", "tu-swin_tiny_patch4_window7_224", 224, "Input height .64. doesn't match model .224."),
+    ],
+)
+def test_a_size_that_a_network_can_not_take_is_refused(architecture: str, encoder: str, fits: int, reason: str) -> None:
+    """With torch's or timm's reason."""
+    network = networks.build(_model(architecture, encoder))
+
+    networks.check_size(network, fits)
+    with pytest.raises(Refusal, match=rf"can't take images of preprocess.size 64 px \(.*{reason}.*\); another size"):
+        networks.check_size(network, 64)
+
+
+def test_checking_a_size_changes_nothing() -> None:
+    """Neither mode nor running statistics."""
+    network = networks.build(_model("segnet")).train()
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    networks.check_size(network, 64)
+
+    assert network.training
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
