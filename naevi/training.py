@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from naevi import augmentation, losses, metrics
+from naevi import augmentation, losses, metrics, networks
 from naevi.config import TrainConfig
 from naevi.dataset import Lesions, scaled
 from naevi.prediction import probabilities
@@ -23,7 +23,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def fit(
-    network: nn.Module,
+    network: networks.Normalized,
     lesions: Lesions,
     validation: Lesions | None,
     settings: TrainConfig,
@@ -36,10 +36,11 @@ def fit(
     Columns: epoch (from 1), lr (at its end), train_loss; where there is a validation part also val_loss, val_dice and val_iou,
     means over its images at the training size. Nothing is chosen by them: the network is that of the last epoch.
 
-    Raises Refusal when the loss is not finite, or when there are fewer images than two.
+    Raises Refusal when the loss is not finite, there are fewer images than two, or the network can't take their size.
     """
     if len(lesions) < 2:
         raise Refusal(f"training needs at least 2 images; this part has {len(lesions)}.")
+    networks.check_size(network, lesions.images.shape[-1])
     steps = math.ceil(len(lesions) / settings.batch_size)
     optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)

@@ -1,0 +1,307 @@
+"""MLflow, all of it: a mirror of what the files say, live while a model trains, and repaired from the files by `track`.
+
+A child run is a fitted model, found by the fingerprint in its model.json. A parent run is a result, found by the
+fingerprint of params.yaml, models and evaluating code. Only FINISHED runs count, and there is one for each fingerprint.
+
+MLflow is imported where it is used: it takes seconds, and other stages never need it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from filelock import FileLock
+
+from naevi import model_file, paths, provenance
+from naevi.config import Config, read_yaml
+from naevi.evaluation import read_metrics
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT = "naevi"
+PHANTOMS_NOTE = "Phantoms, not patients: these figures say nothing about real lesions."
+
+Row = dict[str, float]
+
+
+def root() -> Path:
+    """The repository that holds the store: the parent one inside `dvc exp run --temp` and `--queue`."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
+def uri() -> str:
+    """MLFLOW_TRACKING_URI, else the repository's own sqlite store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+
+
+def _lock() -> FileLock:
+    """Held while the store is made or reconciled: workers that make one sqlite file at once ruin it."""
+    return FileLock(root() / "mlflow.db.lock")
+
+
+def _open() -> "tuple[MlflowClient, str]":
+    """A client and the experiment's id; makes the store and the experiment where there is none."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    import logging
+
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(uri())
+    with _lock():
+        client = mlflow.MlflowClient(uri())
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return client, experiment.experiment_id
+        # An own sqlite store would else put artifacts under the current folder, which DVC deletes after `--temp`.
+        own = uri().startswith("sqlite:")
+        return client, client.create_experiment(EXPERIMENT, (root() / "mlartifacts").as_uri() if own else None)
+
+
+def _runs(client: "MlflowClient", experiment: str, fingerprint: str, status: str) -> "list[Run]":
+    """Runs with this fingerprint and status, the oldest first."""
+    wanted = f"tags.fingerprint = '{fingerprint}' and attributes.status = '{status}'"
+    return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"]))
+
+
+# Children: models
+
+
+class Child:
+    """The run of one model while it trains. Where MLflow fails, it says so once and lets training go on."""
+
+    def __init__(self, origin: dict[str, Any]) -> None:
+        """Open the run, unless the store has a FINISHED one of this fingerprint already."""
+        self._origin = origin
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._epoch_began = time.monotonic()
+        self._try(self._start)
+
+    def log_epoch(self, row: Row) -> None:
+        """Log a row of the history, and images per second, which no file has."""
+        seconds = time.monotonic() - self._epoch_began
+        self._epoch_began = time.monotonic()
+        live = {"images_per_s": self._origin["data"]["train"]["images"] / seconds}
+        self._try(lambda client: _log_history(client, self._run_id, [row | live]))
+
+    def log_model(self, folder: Path) -> None:
+        """Log the files of the fitted model."""
+        self._try(lambda client: client.log_artifacts(self._run_id, str(folder), "model"))
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self._try(lambda client: client.set_terminated(self._run_id, status))
+
+    def _start(self, _: Any) -> None:
+        client, experiment = _open()
+        fingerprint = self._origin["fingerprint"]
+        for stale in _runs(client, experiment, fingerprint, "RUNNING"):  # its process died without a word
+            client.set_terminated(stale.info.run_id, "KILLED")
+        if not _runs(client, experiment, fingerprint, "FINISHED"):
+            self._run_id = _create_child(client, experiment, self._origin)
+            self._client = client
+
+    def _try(self, call: "Callable[[MlflowClient], None]") -> None:
+        starting = call == self._start
+        if self._client is None and not starting:
+            return
+        try:
+            call(self._client)  # type: ignore[arg-type]  # None only for _start, which opens it
+        except Exception as error:  # whatever MLflow raises must not cost a trained model
+            self._client = None
+            reason = " ".join(str(error).split())[:200]
+            print(f"naevi: MLflow doesn't log this model ({reason}); `make ui` or `dvc repro -s -f track` repairs that.")
+
+
+@contextmanager
+def child(origin: dict[str, Any]) -> Iterator[Child]:
+    """A live run for the model with this origin: FINISHED at the end, KILLED by Ctrl-C or SIGTERM, else FAILED."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)  # else a terminated run stands as RUNNING for ever
+    run = Child(origin)
+    try:
+        yield run
+    except BaseException as error:
+        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    run.end("FINISHED")
+
+
+def _create_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) -> str:
+    tags = {"kind": "model", "item": origin["item"], "code": origin["code"]} | _tags(origin["fingerprint"], origin["dataset"])
+    name = f"{origin['model']['architecture']} {origin['item']}"
+    run_id = str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+    chosen = {key: origin[key] for key in ("item", "model", "train", "runtime", "versions")}
+    _log_params(client, run_id, chosen)
+    datasets = [_dataset(origin["dataset"], data, part) for part, data in origin["data"].items() if data["images"]]
+    client.log_inputs(run_id, datasets)
+    return run_id
+
+
+def _log_history(client: "MlflowClient", run_id: str, rows: list[Row]) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    points = [
+        Metric(key, float(value), now, int(row["epoch"]))
+        for row in rows
+        for key, value in row.items()
+        if key != "epoch" and value == value  # `all` has no validation, so NaN there
+    ]
+    for start in range(0, len(points), 1000):  # MLflow's limit a call
+        client.log_batch(run_id, metrics=points[start : start + 1000])
+
+
+def _restore_child(client: "MlflowClient", experiment: str, folder: Path) -> str:
+    origin = model_file.describe(folder)
+    run_id = _create_child(client, experiment, origin)
+    client.set_tag(run_id, "restored", "true")  # its times are those of the repair
+    history = pd.read_csv(folder / "history.csv")
+    _log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history.to_dict("records")])
+    client.log_artifacts(run_id, str(folder), "model")
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+# Parents: results
+
+
+def reconcile(config: Config) -> None:
+    """Make MLflow hold the current result and its models once each: log what is missing, drop what is double."""
+    client, experiment = _open()
+    with _lock():
+        children = [_one_child(client, experiment, paths.model(item)) for item in config.items()]
+        fingerprint = provenance.of_result(config, [model_file.describe(paths.model(item)) for item in config.items()])
+        for stale in _runs(client, experiment, fingerprint, "RUNNING"):
+            client.set_terminated(stale.info.run_id, "KILLED")
+        parents = _runs(client, experiment, fingerprint, "FINISHED")
+        parent = parents[0].info.run_id if parents else _create_parent(client, experiment, fingerprint, config)
+        _note_experiment(client, parent)
+        for run_id in children:
+            known = client.get_run(run_id).data.tags.get("mlflow.parentRunId")
+            if known is None or not _exists(client, known):
+                client.set_tag(run_id, "mlflow.parentRunId", parent)
+
+
+def _one_child(client: "MlflowClient", experiment: str, folder: Path) -> str:
+    runs = _runs(client, experiment, model_file.describe(folder)["fingerprint"], "FINISHED")
+    for double in runs[1:]:  # two experiments trained the same model at the same time
+        client.delete_run(double.info.run_id)
+    return str(runs[0].info.run_id) if runs else _restore_child(client, experiment, folder)
+
+
+def _create_parent(client: "MlflowClient", experiment: str, fingerprint: str, config: Config) -> str:
+    from mlflow.entities import Metric
+
+    figures = _flat(read_metrics())
+    models = [model_file.describe(paths.model(item)) for item in config.items()]
+    tags = _tags(fingerprint, config.data.source) | {
+        "kind": "result",
+        "children": " ".join(model["fingerprint"] for model in models),
+        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV") or _head(),
+        **{f"dvc.md5.{path.replace('/', '.')}": md5 for path, md5 in _outs().items()},
+    }
+    name = os.environ.get("DVC_EXP_NAME") or f"{config.model.architecture} {fingerprint[:8]}"
+    run_id = str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+    _log_params(client, run_id, config.model_dump())
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in figures.items()])
+    lesions = pd.read_csv(paths.LESIONS)
+    everything = provenance.images(lesions, pd.read_csv(paths.PER_IMAGE).image_id.tolist())
+    client.log_inputs(run_id, [_dataset(config.data.source, everything, "test")])
+    for file in (paths.REPORT_HTML, paths.REPORT_MD, paths.METRICS, paths.PER_IMAGE):
+        client.log_artifact(run_id, str(file))
+    client.log_artifacts(run_id, str(paths.FIGURES), "figures")
+    if "all" in config.items():
+        _log_usable_model(run_id, config)
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _log_usable_model(run_id: str, config: Config) -> None:
+    """The model `all` as an MLflow model: float32 (N, 3, S, S) in 0..1 → logits; an exported program, no pickle."""
+    import mlflow
+    import numpy as np
+
+    network = model_file.read(paths.model("all"), device="cpu")
+    size = config.preprocess.size
+    example = np.zeros((2, 3, size, size), dtype=np.float32)  # torch.export takes an axis of length 1 for a constant
+    requirements = [f"{name}=={version}" for name, version in model_file.describe(paths.model("all"))["versions"].items()]
+    with mlflow.start_run(run_id=run_id):
+        mlflow.pytorch.log_model(network, name="model", input_example=example, pip_requirements=requirements)
+
+
+def _note_experiment(client: "MlflowClient", run_id: str) -> None:
+    """Add the DVC experiment that this is, if it is one, to the names of those with this result."""
+    name = os.environ.get("DVC_EXP_NAME")
+    known = client.get_run(run_id).data.tags.get("dvc.experiments", "").split()
+    if name and name not in known:
+        client.set_tag(run_id, "dvc.experiments", " ".join([*known, name]))
+
+
+# Words in MLflow's terms
+
+
+def _tags(fingerprint: str, dataset: str) -> dict[str, str]:
+    tags = {"fingerprint": fingerprint, "dataset": dataset, "mlflow.source.name": "dvc repro"}
+    return tags | ({"mlflow.note.content": PHANTOMS_NOTE} if dataset == "phantoms" else {})
+
+
+def _log_params(client: "MlflowClient", run_id: str, values: dict[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flat(values).items()])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} → {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _dataset(name: str, data: dict[str, Any], part: str) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    profile = json.dumps({"images": data["images"]})
+    # 36 characters are MLflow's limit for a digest.
+    entity = Dataset(name, data["digest"][:32], "local", json.dumps({"uri": str(paths.PREPARED)}), profile=profile)
+    return DatasetInput(entity, [InputTag("mlflow.data.context", part)])
+
+
+def _outs() -> dict[str, str]:
+    """The MD5 that dvc.lock names for each output in DVC's cache."""
+    lock = read_yaml(paths.LOCK) if paths.LOCK.exists() else {"stages": {}}
+    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+
+
+def _head() -> str:
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "none"
+
+
+def _exists(client: "MlflowClient", run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        return False
