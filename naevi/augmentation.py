@@ -1,7 +1,7 @@
 """Training images varied in batches on the device: one resampling for all geometry, then color.
 
-By hand, because libraries draw from a global generator or give a whole batch the same variation; here what happens to an
-image depends on (seed, epoch, image id) alone, whatever the batch size and order.
+By hand, because libraries draw from a global generator or give a whole batch the same variation; here what happens to
+an image depends on (seed, epoch, image id) alone, whatever the batch size and order.
 """
 
 import math

@@ -147,7 +147,9 @@ class Config(Section):
         folds = self.split.folds
         for item in self.cv.models:
             if item != "all" and item >= folds:
-                raise ValueError(f"cv.models: split.folds is {folds}, so a model is one of 0..{folds - 1} or all; got {item}")
+                raise ValueError(
+                    f"cv.models: split.folds is {folds}, so a model is one of 0..{folds - 1} or all; got {item}"
+                )
         if len(set(self.cv.models)) < len(self.cv.models):
             raise ValueError(f"cv.models: each model is listed once; got {self.cv.models}")
         if self.cv.models == ["all"]:
@@ -186,6 +188,26 @@ def read_yaml(path: Path) -> Any:
     except (YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise Refusal(f"{path} is not YAML: {reason}") from error
+
+
+def override(path: Path, assignments: list[str]) -> None:
+    """Set values in a YAML file, comments kept, from assignments such as train.lr=0.001 or cv.models=[0,1].
+
+    Raises Refusal for an assignment of something that the file doesn't have.
+    """
+    yaml = YAML()
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        *sections, key = name.split(".")
+        place = document
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict) or key not in place:
+            raise Refusal(f"{assignment!r} sets nothing: {path} has no {name}.")
+        place[key] = YAML(typ="safe").load(value)
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
 
 
 def parse_config(values: Any) -> Config:

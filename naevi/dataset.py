@@ -19,6 +19,7 @@ class Lesions:
     masks: Tensor  # uint8 (N, 1, H, W), 0 or 1
 
     def __len__(self) -> int:
+        """The number of images, N."""
         return len(self.ids)
 
 
@@ -26,7 +27,7 @@ def load(prepared: Path, ids: list[str], *, device: str) -> Lesions:
     """The prepared images and masks with these ids."""
     images = np.stack([read_image(prepared / "images" / f"{image_id}.png") for image_id in ids])
     masks = np.stack([read_mask(prepared / "masks" / f"{image_id}.png") for image_id in ids])
-    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # stays channels_last in memory, as the network wants it
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels_last in memory, as networks want it
     return Lesions(ids, channels_first.to(device), torch.from_numpy(masks)[:, None].to(device))
 
 

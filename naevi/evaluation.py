@@ -1,10 +1,10 @@
 """Every image predicted once by a model that never saw it, and scored at its own size."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from naevi import dataset, metrics, model_file, paths, splitting
 from naevi.config import Config
@@ -17,7 +17,7 @@ from naevi.runtime import resolve
 def cross_validate(config: Config, split: pd.DataFrame, lesions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write the predictions of the test parts; return the scores of test and validation images, one row each.
 
-    Columns: image_id, dataset, diagnosis, fold, dice, iou, sensitivity, specificity (0..1), tp, fp, fn, tn (px, native).
+    Columns: image_id, dataset, diagnosis, fold; dice, iou, sensitivity, specificity (0..1); tp, fp, fn, tn (native px).
     """
     paths.PREDICTIONS.mkdir(parents=True, exist_ok=True)
     runtime = resolve(config.runtime)
@@ -28,13 +28,14 @@ def cross_validate(config: Config, split: pd.DataFrame, lesions: pd.DataFrame) -
         for part, tables in parts.items():
             held_out = dataset.load(paths.PREPARED, splitting.ids(split, str(fold), part), device=runtime.device)
             probability = probabilities(network, held_out.images, runtime, flips=config.evaluate.flips).cpu()
-            rows = [_score(*each, config.evaluate.threshold, keep=part == "test") for each in zip(held_out.ids, probability)]
-            tables.append(pd.concat(rows).assign(fold=fold))
+            for image_id, each in zip(held_out.ids, probability, strict=True):
+                row = _score(image_id, each, config.evaluate.threshold, keep=part == "test")
+                tables.append(row.assign(fold=fold))
     test, validation = (_table(pd.concat(tables), lesions) for tables in parts.values())
     return test, validation
 
 
-def _score(image_id: str, probability: Any, threshold: float, *, keep: bool) -> pd.DataFrame:
+def _score(image_id: str, probability: Tensor, threshold: float, *, keep: bool) -> pd.DataFrame:
     """Counts of one image at native size; with `keep` its prediction is written."""
     mask = read_mask(paths.RAW / "masks" / f"{image_id}.png")
     height, width = mask.shape
@@ -53,7 +54,8 @@ def _table(counts: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
 def curves(config: Config) -> pd.DataFrame:
     """The history of every model, one row per epoch, with a column `model`."""
     return pd.concat(
-        [pd.read_csv(paths.model(item) / "history.csv").assign(model=item) for item in config.items()], ignore_index=True
+        [pd.read_csv(paths.model(item) / "history.csv").assign(model=item) for item in config.items()],
+        ignore_index=True,
     )
 
 
@@ -70,9 +72,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return round(value, 6) if isinstance(value, float) else value
-
-
-def read_metrics(path: Path = paths.METRICS) -> dict[str, Any]:
-    """The figures of a metrics.json."""
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return figures

@@ -21,7 +21,8 @@ def read_image(source: Path | bytes) -> Pixels:
     name = str(source) if isinstance(source, Path) else f"a member of {len(source)} bytes"
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
-            return np.asarray(picture.convert("RGB"))
+            pixels: Pixels = np.asarray(picture.convert("RGB"))
+            return pixels
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise Refusal(f"{name} can't be read as an image: {error}.") from error
 
@@ -32,8 +33,11 @@ def read_mask(source: Path) -> Pixels:
     values = np.unique(grey)
     if not set(values.tolist()) <= {0, 255}:
         shown = ", ".join(str(value) for value in values[:6])
-        raise Refusal(f"A mask holds 0 (skin) and 255 (lesion) only; {source} holds {shown}{', …' * (len(values) > 6)}.")
-    return (grey == 255).astype(np.uint8)
+        raise Refusal(
+            f"A mask holds 0 (skin) and 255 (lesion) only; {source} holds {shown}{', …' * (len(values) > 6)}."
+        )
+    mask: Pixels = (grey == 255).astype(np.uint8)
+    return mask
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
@@ -51,7 +55,7 @@ def pixel_sha256(image: Pixels) -> str:
     """SHA-256 of the decoded picture, uint8 (H, W, 3), and its size: the same for BMP, PNG or any lossless copy."""
     height, width = image.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}\n".encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
@@ -71,7 +75,8 @@ def thumbnail(image: Pixels) -> NDArray[np.float32]:
     grey = np.asarray(Image.fromarray(image).convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.float32)
     vector = grey.ravel() - grey.mean()
     length = float(np.linalg.norm(vector))
-    return vector / np.float32(length) if length > 0 else vector
+    unit: NDArray[np.float32] = vector / np.float32(length) if length > 0 else vector
+    return unit
 
 
 def near_duplicates(thumbnails: NDArray[np.float32]) -> list[tuple[int, int]]:

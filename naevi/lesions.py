@@ -27,7 +27,7 @@ from naevi.refusal import Refusal
 
 
 def prepare(raw: Path, prepared: Path, *, dataset: str, size: int) -> pd.DataFrame:
-    """Write prepared/images and prepared/masks, (size, size) each; return the table of lesions in the order of labels.csv.
+    """Write prepared/images and prepared/masks, (size, size) each; return the table of lesions, in labels.csv's order.
 
     Columns: image_id, dataset, diagnosis, group (images that must stay in one fold share one: near-duplicates), height
     and width (px, native), lesion_fraction (of the native frame, 0..1), sha256 (of the prepared image and mask).
@@ -54,7 +54,8 @@ def _prepare_one(raw: Path, prepared: Path, image_id: str, size: int) -> tuple[d
     height, width = mask.shape
     if image.shape[:2] != mask.shape:
         raise Refusal(
-            f"An image and its mask have one size; {image_id} is {image.shape[1]}x{image.shape[0]} px, its mask {width}x{height}."
+            f"An image and its mask have one size; {image_id} is {image.shape[1]}x{image.shape[0]} px, "
+            f"its mask {width}x{height} px."
         )
     if not mask.any():
         raise Refusal(f"A mask shows a lesion; that of {image_id} is empty.")

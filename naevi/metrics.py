@@ -3,6 +3,8 @@
 Written here, because the scores are what this project exists for; a test holds them against scikit-learn's.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,8 @@ def counts(masks: ArrayLike, predictions: ArrayLike) -> pd.DataFrame:
 def scores(counts: pd.DataFrame) -> pd.DataFrame:
     """Dice, IoU, sensitivity and specificity of each row of counts, 0..1.
 
-    NaN where a score is not defined: Dice and IoU of an empty mask and an empty prediction, sensitivity of an empty mask,
-    specificity of a mask that fills the frame. An empty prediction of a lesion scores 0.
+    NaN where a score is not defined: Dice and IoU of an empty mask and an empty prediction, sensitivity of an empty
+    mask, specificity of a mask that fills the frame. An empty prediction of a lesion scores 0.
     """
     tp, fp, fn, tn = (counts[name].astype(float) for name in ("tp", "fp", "fn", "tn"))
     return pd.DataFrame(
@@ -45,8 +47,8 @@ def scores(counts: pd.DataFrame) -> pd.DataFrame:
 def summary(test: pd.DataFrame, validation: pd.DataFrame, settings: EvaluateConfig) -> dict[str, Any]:
     """The figures of reports/metrics.json, numbers in nested dicts.
 
-    `test` is per_image.csv: one row per image that a model tested which never saw it; `validation` has the same columns,
-    one row per image and fold in whose validation part it was.
+    `test` is per_image.csv: one row per image, by a model that never saw it; `validation` has the same columns, one
+    row per image and fold in whose validation part it was.
     """
     return {
         "images": len(test),
@@ -86,3 +88,9 @@ def distribution(values: pd.Series, settings: EvaluateConfig) -> dict[str, float
 
 def _means(rows: pd.DataFrame) -> dict[str, float]:
     return {"dice": float(rows.dice.mean()), "iou": float(rows.iou.mean())}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The figures of a metrics.json, nested as `summary` made them."""
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return figures

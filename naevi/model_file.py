@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import load, save
 from torch import nn
 
@@ -21,7 +20,7 @@ def write(folder: Path, network: nn.Module, origin: dict[str, Any], history: pd.
     # No metadata: with two or more keys, safetensors would write them in random order.
     data = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
     (folder / "model.safetensors").write_bytes(data)
-    history.to_csv(folder / "history.csv", index=False, float_format="%.6g")
+    history.to_csv(folder / "history.csv", index=False)
     description = origin | {"sha256": hashlib.sha256(data).hexdigest()}
     (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
@@ -35,12 +34,14 @@ def describe(folder: Path) -> dict[str, Any]:
     return description
 
 
-def read(folder: Path, *, device: str) -> nn.Module:
+def read(folder: Path, *, device: str) -> networks.Normalized:
     """The fitted network, ready to predict; raises Refusal when its bytes are not those that model.json names."""
     description = describe(folder)
     data = (folder / "model.safetensors").read_bytes()
     if hashlib.sha256(data).hexdigest() != description["sha256"]:
-        raise Refusal(f"{folder}/model.safetensors isn't the file that model.json describes; train it again, or `dvc pull` it.")
+        raise Refusal(
+            f"{folder}/model.safetensors isn't the file that model.json describes; train it again, or `dvc pull` it."
+        )
     network = networks.build(ModelConfig.model_validate(description["model"]))
     network.load_state_dict(load(data))
-    return network.to(device, memory_format=torch.channels_last).eval()
+    return network.to(device).eval()

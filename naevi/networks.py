@@ -116,12 +116,17 @@ def create(model: ModelConfig, *, seed: int) -> Normalized:
         # Not torch.manual_seed: that would also reseed every GPU.
         torch.default_generator.manual_seed(seed)
         network = build(model)
-    if model.weights == "imagenet" and model.architecture not in LESSON_12:
+    if effective(model).weights == "imagenet":
         state = weights.imagenet(model.encoder)
         encoder = network.body.get_submodule("encoder.model")
         # Picked by key, since dpt keeps the classifier that the others drop.
         encoder.load_state_dict({key: state[key] for key in encoder.state_dict()})
     return network
+
+
+def effective(model: ModelConfig) -> ModelConfig:
+    """What of the config decides the network: lesson 12's have no encoder of others' and no weights to start from."""
+    return model.model_copy(update={"encoder": "own", "weights": "none"}) if model.architecture in LESSON_12 else model
 
 
 def build(model: ModelConfig) -> Normalized:

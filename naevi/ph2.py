@@ -30,8 +30,12 @@ def collect(pictures: Iterable[tuple[str, bytes]], folder: Path) -> pd.DataFrame
     Raises Refusal when not all 200 images and masks are among them, saying which.
     """
     known = manifest()
-    wanted = {digest: Path("images", f"{name}.png") for name, digest in zip(known.image_id, known.image_sha256, strict=True)}
-    wanted |= {digest: Path("masks", f"{name}.png") for name, digest in zip(known.image_id, known.mask_sha256, strict=True)}
+    wanted = {
+        digest: Path("images", f"{name}.png") for name, digest in zip(known.image_id, known.image_sha256, strict=True)
+    }
+    wanted |= {
+        digest: Path("masks", f"{name}.png") for name, digest in zip(known.image_id, known.mask_sha256, strict=True)
+    }
     found: set[str] = set()
     seen = 0
     for _, data in pictures:
@@ -46,7 +50,7 @@ def collect(pictures: Iterable[tuple[str, bytes]], folder: Path) -> pd.DataFrame
     if len(lacking):
         shown = ", ".join(lacking[:10]) + ", …" * (len(lacking) > 10)
         raise Refusal(
-            f"{seen} pictures were read, and {len(lacking)} of the {len(known)} PH2 images or their masks are not among them "
+            f"{seen} pictures were read, and {len(lacking)} of the {len(known)} PH2 images or masks are not there "
             f"with the pixels that {paths.MANIFEST} asks for ({shown}); get the official archive or a lossless copy."
         )
     return known[["image_id", "diagnosis"]]

@@ -19,8 +19,8 @@ def probabilities(network: nn.Module, images: Tensor, runtime: Runtime, *, flips
     network.eval()
     mirrors: list[list[int]] = [[], [3], [2], [2, 3]] if flips else [[]]
     parts = []
-    for batch in images.split(BATCH):
-        batch = scaled(batch).contiguous(memory_format=torch.channels_last)
+    for uint8 in torch.split(images, BATCH):
+        batch = scaled(uint8).contiguous(memory_format=torch.channels_last)
         total = torch.zeros_like(batch[:, :1])
         for axes in mirrors:
             with runtime.autocast():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from naevi import paths
+from naevi import networks, paths
 from naevi.config import Config, read_yaml
 from naevi.runtime import Runtime
 
@@ -34,11 +34,13 @@ def images(lesions: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
     return {"images": len(ids), "digest": digest(dict(zip(ids, rows.sha256, strict=True)))}
 
 
-def of_model(config: Config, item: str, runtime: Runtime, lesions: pd.DataFrame, parts: dict[str, list[str]]) -> dict[str, Any]:
+def of_model(
+    config: Config, item: str, runtime: Runtime, lesions: pd.DataFrame, parts: dict[str, list[str]]
+) -> dict[str, Any]:
     """All that decides a model's bytes, and their fingerprint: what model.json says of its origin."""
     origin = {
         "item": item,
-        "model": config.model.model_dump(),
+        "model": networks.effective(config.model).model_dump(),
         "train": config.train.model_dump(),
         "runtime": asdict(runtime),
         "dataset": str(lesions.dataset.iloc[0]),
@@ -49,6 +51,6 @@ def of_model(config: Config, item: str, runtime: Runtime, lesions: pd.DataFrame,
     return {"fingerprint": digest(origin)} | origin
 
 
-def of_result(config: Config, models: list[dict[str, Any]]) -> str:
-    """Fingerprint of a result: the whole params.yaml, every model.json (data included) and the evaluating code."""
-    return digest([config.model_dump(), models, code("evaluate")])
+def of_result(config: Config, models: list[dict[str, Any]], figures: dict[str, Any]) -> str:
+    """Fingerprint of a result: the whole params.yaml, every model.json (data and code included) and the figures."""
+    return digest([config.model_dump(), models, figures])

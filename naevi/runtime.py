@@ -44,6 +44,6 @@ def resolve(settings: RuntimeConfig) -> Runtime:
 def _computes_bf16(device: str) -> bool:
     """Whether bf16 is computed by the chip; where it is emulated, it is slower than fp32."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     chip = torch.cpu.get_capabilities()
     return bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))

@@ -20,7 +20,9 @@ def locate() -> Path:
     named = os.environ.get("NAEVI_SOURCE")
     if named:
         if not Path(named).exists():
-            raise Refusal(f"NAEVI_SOURCE names {named}, which doesn't exist; name a folder or an archive ({', '.join(ARCHIVES)}).")
+            raise Refusal(
+                f"NAEVI_SOURCE names {named}, which doesn't exist; name a folder or an archive ({', '.join(ARCHIVES)})."
+            )
         return Path(named)
     if EXTERNAL.is_dir() and any(EXTERNAL.iterdir()):
         return EXTERNAL
@@ -51,7 +53,9 @@ def pictures(source: Path) -> Iterator[tuple[str, bytes]]:
         else:
             yield from _tar_pictures(source)
     except (tarfile.TarError, zipfile.BadZipFile, LZMAError, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise Refusal(f"{source} can't be read to its end as a zip or tar archive ({error}); fetch it again.") from error
+        raise Refusal(
+            f"{source} can't be read to its end as a zip or tar archive ({error}); fetch it again."
+        ) from error
 
 
 def _zip_pictures(source: Path) -> Iterator[tuple[str, bytes]]:

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from filelock import FileLock
 
-from naevi import model_file, paths, provenance
+from naevi import metrics, model_file, paths, provenance
 from naevi.config import Config, read_yaml
-from naevi.evaluation import read_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -122,7 +121,9 @@ class Child:
         except Exception as error:  # whatever MLflow raises must not cost a trained model
             self._client = None
             reason = " ".join(str(error).split())[:200]
-            print(f"naevi: MLflow doesn't log this model ({reason}); `make ui` or `dvc repro -s -f track` repairs that.")
+            print(
+                f"naevi: MLflow doesn't log this model ({reason}); `make ui` or `dvc repro -s -f track` repairs that."
+            )
 
 
 @contextmanager
@@ -145,7 +146,9 @@ def child(origin: dict[str, Any]) -> Iterator[Child]:
 
 
 def _create_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) -> str:
-    tags = {"kind": "model", "item": origin["item"], "code": origin["code"]} | _tags(origin["fingerprint"], origin["dataset"])
+    tags = {"kind": "model", "item": origin["item"], "code": origin["code"]} | _tags(
+        origin["fingerprint"], origin["dataset"]
+    )
     name = f"{origin['model']['architecture']} {origin['item']}"
     run_id = str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     chosen = {key: origin[key] for key in ("item", "model", "train", "runtime", "versions")}
@@ -174,7 +177,9 @@ def _restore_child(client: "MlflowClient", experiment: str, folder: Path) -> str
     run_id = _create_child(client, experiment, origin)
     client.set_tag(run_id, "restored", "true")  # its times are those of the repair
     history = pd.read_csv(folder / "history.csv")
-    _log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history.to_dict("records")])
+    _log_history(
+        client, run_id, [{str(key): value for key, value in row.items()} for row in history.to_dict("records")]
+    )
     client.log_artifacts(run_id, str(folder), "model")
     client.set_terminated(run_id, "FINISHED")
     return run_id
@@ -188,7 +193,8 @@ def reconcile(config: Config) -> None:
     client, experiment = _open()
     with _lock():
         children = [_one_child(client, experiment, paths.model(item)) for item in config.items()]
-        fingerprint = provenance.of_result(config, [model_file.describe(paths.model(item)) for item in config.items()])
+        models = [model_file.describe(paths.model(item)) for item in config.items()]
+        fingerprint = provenance.of_result(config, models, metrics.read(paths.METRICS))
         for stale in _runs(client, experiment, fingerprint, "RUNNING"):
             client.set_terminated(stale.info.run_id, "KILLED")
         parents = _runs(client, experiment, fingerprint, "FINISHED")
@@ -210,7 +216,7 @@ def _one_child(client: "MlflowClient", experiment: str, folder: Path) -> str:
 def _create_parent(client: "MlflowClient", experiment: str, fingerprint: str, config: Config) -> str:
     from mlflow.entities import Metric
 
-    figures = _flat(read_metrics())
+    figures = _flat(metrics.read(paths.METRICS))
     models = [model_file.describe(paths.model(item)) for item in config.items()]
     tags = _tags(fingerprint, config.data.source) | {
         "kind": "result",
@@ -243,7 +249,9 @@ def _log_usable_model(run_id: str, config: Config) -> None:
     network = model_file.read(paths.model("all"), device="cpu")
     size = config.preprocess.size
     example = np.zeros((2, 3, size, size), dtype=np.float32)  # torch.export takes an axis of length 1 for a constant
-    requirements = [f"{name}=={version}" for name, version in model_file.describe(paths.model("all"))["versions"].items()]
+    requirements = [
+        f"{name}=={version}" for name, version in model_file.describe(paths.model("all"))["versions"].items()
+    ]
     with mlflow.start_run(run_id=run_id):
         mlflow.pytorch.log_model(network, name="model", input_example=example, pip_requirements=requirements)
 

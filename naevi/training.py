@@ -33,13 +33,14 @@ def fit(
 ) -> pd.DataFrame:
     """Fit the network, in place and on its device, to the lesions; return the history, one row an epoch.
 
-    Columns: epoch (from 1), lr (at its end), train_loss; where there is a validation part also val_loss, val_dice and val_iou,
+    Columns: epoch (from 1), lr (at its end), train_loss; with a validation part also val_loss, val_dice and val_iou,
     means over its images at the training size. Nothing is chosen by them: the network is that of the last epoch.
 
     Raises Refusal when the loss is not finite, there are fewer images than two, or the network can't take their size.
     """
     if len(lesions) < 2:
         raise Refusal(f"training needs at least 2 images; this part has {len(lesions)}.")
+    network.to(memory_format=torch.channels_last)  # two to three times as fast
     networks.check_size(network, lesions.images.shape[-1])
     steps = math.ceil(len(lesions) / settings.batch_size)
     optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
@@ -61,13 +62,14 @@ def fit(
                 logits = network(images.contiguous(memory_format=torch.channels_last))
             loss = loss_of(logits, masks)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no hints there
             optimizer.step()
             schedule.step()
             total += _finite(loss, epoch, step, [lesions.ids[row] for row in batch]) * len(batch)
-        row = {"epoch": epoch, "lr": schedule.get_last_lr()[0], "train_loss": total / len(lesions)}
-        if validation:
+        row: Row = {"epoch": epoch, "lr": float(schedule.get_last_lr()[0]), "train_loss": total / len(lesions)}
+        if validation is not None:
             row |= _validate(network, validation, loss_of, runtime)
+        row = {key: float(f"{value:.6g}") for key, value in row.items()}  # what files and MLflow show alike
         history.append(row)
         on_epoch(row)
     return pd.DataFrame(history)

@@ -3,7 +3,6 @@
 import sys
 
 import pandas as pd
-import torch
 
 from naevi import dataset, model_file, networks, paths, provenance, refusal, splitting, tracking, training
 from naevi.config import load_config
@@ -18,8 +17,7 @@ def main() -> None:
     ids = {part: splitting.ids(split, item, part) for part in ("train", "val")}
     parts = {part: dataset.load(paths.PREPARED, names, device=runtime.device) for part, names in ids.items() if names}
     origin = provenance.of_model(config, item, runtime, pd.read_csv(paths.LESIONS), ids)
-    network = networks.create(config.model, seed=config.train.seed)
-    network.to(runtime.device, memory_format=torch.channels_last)
+    network = networks.create(config.model, seed=config.train.seed).to(runtime.device)
     with tracking.child(origin) as run:
         history = training.fit(network, parts["train"], parts.get("val"), config.train, runtime, on_epoch=run.log_epoch)
         model_file.write(paths.model(item), network, origin, history)

@@ -1,0 +1,53 @@
+# `make test` proves that it works, `make demo` shows it, `make repro` computes the committed results again.
+# The plain commands behind each target stand in the README.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: test setup demo demo-ui repro ui result table lock
+.DEFAULT_GOAL := test
+
+test: setup
+	ruff check
+	ruff format --check
+	mypy
+	python -m pytest
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("naevi needs Python 3.11 or newer; this is " + sys.version.split()[0] + ", so name another: make PYTHON=python3.12")'
+	@echo "Installing into .venv: 6 to 7 GB with CUDA's libraries; the README says how to take the small CPU-only torch."
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --requirement requirements.lock
+	@touch $@
+
+demo: setup
+	python -m naevi demo
+
+demo-ui:
+	cd .demo && mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+repro: setup
+	@echo "From the archive to the report takes about 25 minutes on 2 cores; what is up to date is skipped."
+	dvc repro
+	dvc repro --single-item --force track
+
+ui: setup
+	dvc repro --single-item --force track
+	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+# make result NAME=lesson-12-unet SET="-S model.architecture=unet-plain -S train.epochs=30"
+result: setup
+	python -m naevi result $(NAME) $(SET)
+
+table: setup
+	python -m naevi table
+
+# Needs uv. CUDA's libraries and triton are left out: torch pins them itself, and so a CPU-only torch stays.
+lock:
+	{ echo "# The versions that the committed results were made with. Written by \`make lock\` from pyproject.toml."; \
+	  uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet \
+	  | grep -vE '^(nvidia-|cuda-|triton=)'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock

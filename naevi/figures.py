@@ -1,0 +1,240 @@
+"""What the report shows as pictures: overlays of image, mask and prediction, the Dice histogram, learning curves.
+
+Colors are Okabe and Ito's, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_erosion
+
+from naevi.images import Pixels, read_image, read_mask
+
+ORANGE, SKY, GREEN = "#e69f00", "#56b4e9", "#009e73"
+YELLOW, BLUE, VERMILION, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
+
+# Errors are covered, what was found is only outlined: the eye goes to what is wrong, and the lesion stays visible.
+OUTCOMES = {"found": (GREEN, 0.0), "missed": (YELLOW, 0.5), "false": (BLUE, 0.5)}  # color, how much of it covers
+
+DIAGNOSES = {"common": SKY, "atypical": ORANGE, "melanoma": VERMILION}
+LINES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)  # of folds; they repeat after six
+INK = "#202124"  # text and axes; in an SVG it becomes the page's own color, light or dark
+
+GROUPS = ("worst", "median", "best")
+EACH = 6  # images of each group
+WIDTH = 512  # px, at most
+LINE = 2  # px
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A tested image, shrunk for people to see.
+
+    image and overlay: uint8 (H, W, 3), W at most WIDTH; score: the image's row of per_image.csv with group and rank.
+    """
+
+    score: dict[str, object]
+    image: Pixels
+    overlay: Pixels
+
+    @property
+    def name(self) -> str:
+        """A file name: rank by Dice, from 001 for the worst, and id; MLflow takes no `/` in it."""
+        safe = re.sub(r"[^\w.-]", "_", str(self.score["image_id"]))
+        return f"{self.score['rank']:03}_{safe}.png"
+
+
+def chosen(per_image: pd.DataFrame) -> pd.DataFrame:
+    """The EACH worst, most median and best rows by Dice, with columns rank (from 1, the worst) and group; none twice.
+
+    Fewer of each where there are fewer than 3 * EACH. Rows without a Dice are left out.
+    """
+    order = per_image.dropna(subset="dice").sort_values(["dice", "image_id"], ignore_index=True)
+    number = max(1, min(EACH, len(order) // 3))
+    middle = (len(order) - number) // 2
+    starts = dict(zip(GROUPS, (0, middle, len(order) - number), strict=True))
+    ranked = order.assign(rank=order.index + 1)
+    parts = [ranked.iloc[max(0, start) : start + number].assign(group=group) for group, start in starts.items()]
+    return pd.concat(parts).drop_duplicates("image_id").reset_index(drop=True)
+
+
+def pictures(scores: pd.DataFrame, raw: Path, predictions: Path) -> list[Picture]:
+    """One picture for each row of `scores`, from raw/images, raw/masks and predictions."""
+    found = []
+    for score in scores.to_dict("records"):
+        file = f"{score['image_id']}.png"
+        image = shrink_image(read_image(raw / "images" / file))
+        masks = (shrink_mask(read_mask(path)) for path in (raw / "masks" / file, predictions / file))
+        found.append(Picture({str(key): value for key, value in score.items()}, image, overlay(image, *masks)))
+    return found
+
+
+def overlay(image: Pixels, mask: Pixels, prediction: Pixels) -> Pixels:
+    """The image, uint8 (H, W, 3), with the border of what was found and the areas that were missed or false.
+
+    Mask and prediction are uint8 (H, W) of 0 and 1. Each area ends in a line of its own, within it and LINE wide, but
+    not where the frame ends it.
+    """
+    lesion, predicted = mask.astype(bool), prediction.astype(bool)
+    areas = {"found": lesion & predicted, "missed": lesion & ~predicted, "false": ~lesion & predicted}
+    picture = image.astype(np.float32)
+    for name, (color, cover) in OUTCOMES.items():
+        area = areas[name]
+        border = area & ~binary_erosion(area, iterations=LINE, border_value=1)
+        alpha = np.where(border, 1.0, cover * area).astype(np.float32)[..., None]
+        picture += alpha * (np.array(_rgb(color), np.float32) - picture)
+    return np.rint(picture).astype(np.uint8)
+
+
+def _rgb(color: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(color[1:]))
+
+
+def shrink_image(image: Pixels) -> Pixels:
+    """The image, uint8 (H, W, 3), at most WIDTH wide."""
+    return np.asarray(Image.fromarray(image).resize(_size(image), Image.Resampling.LANCZOS))
+
+
+def shrink_mask(mask: Pixels) -> Pixels:
+    """The mask, uint8 (H, W) of 0 and 1, at most WIDTH wide: lesion where it covers at least half of the pixel."""
+    grey = Image.fromarray(mask * np.uint8(255)).resize(_size(mask), Image.Resampling.BOX)
+    return (np.asarray(grey) >= 128).astype(np.uint8)
+
+
+def _size(pixels: Pixels) -> tuple[int, int]:
+    height, width = pixels.shape[:2]
+    new = min(width, WIDTH)
+    return new, max(1, round(height * new / width))
+
+
+def jpeg(pixels: Pixels) -> bytes:
+    """A JPEG of uint8 (H, W, 3), colors at full resolution: thin colored lines would bleed."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=85, subsampling=0, optimize=True)
+    return buffer.getvalue()
+
+
+def histogram(per_image: pd.DataFrame, title: str = "") -> Figure:
+    """How many images have which Dice, by diagnosis; the mean as a line."""
+    scored = per_image.dropna(subset="dice")
+    names = in_order(scored.diagnosis)
+    with _style():
+        figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+        axes = figure.subplots()
+        axes.hist(
+            [scored.dice[scored.diagnosis == name].to_numpy() for name in names],
+            bins=_bins(scored.dice),
+            stacked=True,
+            label=names,
+            color=[DIAGNOSES.get(name, PURPLE) for name in names],
+            rwidth=0.92,
+        )
+        mean = float(scored.dice.mean())
+        axes.axvline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"mean {mean:.3f}")
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+        axes.set(xlabel="Dice of an image", ylabel="images", title=title)
+        axes.legend(loc="upper left")
+        return figure
+
+
+def in_order(diagnoses: Iterable[str]) -> list[str]:
+    """The diagnoses, each once, from common to melanoma; others follow by name."""
+    present = set(diagnoses)
+    return [name for name in DIAGNOSES if name in present] + sorted(present - set(DIAGNOSES))
+
+
+def _bins(dice: pd.Series) -> list[float]:
+    """Edges from below the lowest Dice to 1, in steps that a reader can name; whole hundredths, so equal everywhere."""
+    low = min(float(dice.min()), 0.9)
+    step = 1 if low >= 0.8 else 2 if low >= 0.5 else 5
+    return [edge / 100 for edge in range(100 - step * int(-(-(100 - 100 * low) // step)), 101, step)]
+
+
+def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
+    """Loss on training images and Dice on validation images by epoch, one line a model."""
+    with _style():
+        figure = Figure(figsize=(5.2, 4.8), layout="constrained")
+        loss, dice = figure.subplots(2, sharex=True)
+        for index, (name, rows) in enumerate(curves.groupby("model", sort=False)):
+            everything = str(name) == "all"
+            look = {
+                "color": INK if everything else LINES[index % len(LINES)],
+                "linestyle": (0, (3, 2)) if everything else "-",
+                "marker": "." if len(rows) < 4 else "",
+                "label": "all" if everything else f"fold {name}",
+            }
+            loss.plot(rows.epoch, rows.train_loss, **look)
+            if not everything:
+                dice.plot(rows.epoch, rows.val_dice, **look)
+        _log_if_wide(loss, curves.train_loss.to_numpy(dtype=float))
+        loss.set(ylabel="training loss", title=title)
+        dice.set(ylabel="validation Dice", xlabel="epoch")
+        dice.xaxis.set_major_locator(MaxNLocator(integer=True))
+        loss.legend(ncols=2)
+        return figure
+
+
+def _log_if_wide(axes: Axes, values: NDArray[np.float64]) -> None:
+    """A log axis where the values span a decade: the first epochs would flatten all that follows."""
+    if values.min() > 0 and values.max() > 10 * values.min():
+        axes.set_yscale("log")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, without a date or a version: equal figures, equal bytes."""
+    buffer = io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as an <svg> element for a page: text as shapes, in the page's text color; ids begin with `name`."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with _style():
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """The looks of a plot, whatever the user's own matplotlibrc says; drawing and saving both need it."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                "svg.hashsalt": "naevi",
+                "font.size": 10,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.axisbelow": True,
+                "axes.grid": True,
+                "grid.alpha": 0.15,
+                "lines.linewidth": 1.4,
+                "legend.frameon": False,
+                "legend.fontsize": 9,
+                "text.color": INK,
+                "axes.edgecolor": INK,
+                "axes.labelcolor": INK,
+                "xtick.color": INK,
+                "ytick.color": INK,
+                "grid.color": INK,
+            }
+        )
+        yield

@@ -1,0 +1,82 @@
+"""Published results: a named setting, what it overrides, and what it measured; and the table of them in the README."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from naevi import metrics, paths
+from naevi.refusal import Refusal
+
+FILES = (paths.METRICS, paths.PER_IMAGE)
+DEFAULT = "default"
+README = Path("README.md")
+BEGIN, END = "<!-- results: written by `make table` -->\n", "<!-- end of results -->\n"
+
+
+def publish(name: str, assignments: list[str]) -> None:
+    """Run the experiment with these assignments (train.lr=0.001, …) and keep its figures under reports/results/<name>.
+
+    It runs beside the workspace, from the last commit, which stays as it is. Raises Refusal when it fails.
+    """
+    experiment = f"result-{name}"
+    settings = [part for assignment in assignments for part in ("--set-param", assignment)]
+    _output("dvc", "exp", "run", "--temp", "--force", "--name", experiment, *settings, show=True)
+    folder = paths.RESULTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    revision = _revision(experiment)
+    for file in FILES:
+        (folder / file.name).write_text(_output("git", "show", f"{revision}:{file.as_posix()}"), encoding="utf-8")
+    (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in assignments), encoding="utf-8")
+
+
+def overrides(name: str) -> list[str]:
+    """The assignments that a published result was made with."""
+    return (paths.RESULTS / name / "overrides.txt").read_text(encoding="utf-8").splitlines()
+
+
+def names() -> list[str]:
+    """The published results, in alphabetical order."""
+    return sorted(path.parent.name for path in paths.RESULTS.glob("*/overrides.txt"))
+
+
+def table() -> str:
+    """A Markdown table of the committed default and the published results, best Dice first."""
+    found = {DEFAULT: metrics.read(paths.METRICS)}
+    found |= {name: metrics.read(paths.RESULTS / name / paths.METRICS.name) for name in names()}
+    rows = sorted(found.items(), key=lambda item: -float(item[1]["dice"]["mean"]))
+    lines = [
+        "| result | Dice [95 % interval] | IoU [95 % interval] | 5th percentile of Dice | validation Dice | images |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_line(name, figures) for name, figures in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write_table() -> None:
+    """Put the table between its two marks in the README."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + table() + END + after, encoding="utf-8")
+
+
+def _line(name: str, figures: dict[str, Any]) -> str:
+    dice, iou = (f"{f['mean']:.4f} [{f['low']:.4f}, {f['high']:.4f}]" for f in (figures["dice"], figures["iou"]))
+    tail = f"{figures['dice']['p05']:.3f} | {figures['val']['dice']:.4f} | {figures['images']}"
+    return f"| {name} | {dice} | {iou} | {tail} |"
+
+
+def _revision(experiment: str) -> str:
+    listed: dict[str, list[dict[str, str]]] = json.loads(_output("dvc", "exp", "list", "--json"))
+    found = [entry for entries in listed.values() for entry in entries if entry["name"] == experiment]
+    if not found:
+        raise Refusal(f"DVC lists no experiment {experiment} on this commit, though it ran; see `dvc exp list`.")
+    return found[0]["rev"]
+
+
+def _output(*command: str, show: bool = False) -> str:
+    done = subprocess.run(command, stdout=None if show else subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise Refusal(f"`{shlex.join(command)}` ended with exit code {done.returncode}; what it said stands above.")
+    return done.stdout or ""

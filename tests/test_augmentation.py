@@ -1,0 +1,168 @@
+"""What the draws do, by hand on 4 x 4 pixels; a draw of .5 is the middle, so it does nothing but not to flip."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from naevi.augmentation import DRAWS, augment, draws
+from naevi.config import AugmentConfig
+
+OFF = {
+    "flips": False,
+    "rotation": 0,
+    "scale": 0,
+    "shift": 0,
+    "brightness": 0,
+    "contrast": 0,
+    "saturation": 0,
+    "tint": 0,
+}
+EVERYTHING = {
+    "flips": True,
+    "rotation": 180,
+    "scale": 0.9,
+    "shift": 0.5,
+    "brightness": 0.9,
+    "contrast": 0.9,
+    "saturation": 1,
+    "tint": 0.9,
+}
+# Each pixel its own value, the left upper corner lesion.
+PIXELS = (torch.arange(16) / 16).view(1, 1, 4, 4).expand(1, 3, 4, 4)
+MASK = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]).view(1, 1, 4, 4)
+
+
+def settings(**on: float) -> AugmentConfig:
+    """Everything off but these."""
+    return AugmentConfig.model_validate(OFF | on)
+
+
+def drawn(values: dict[int, float]) -> Tensor:
+    """Draws (1, DRAWS) in the middle but for these, by position; 1 is what [0, 1) comes close to."""
+    row = torch.full((1, DRAWS), 0.5)
+    for position, value in values.items():
+        row[0, position] = value
+    return row
+
+
+def batch(number: int = 4, size: int = 32) -> tuple[list[str], Tensor, Tensor]:
+    """Ids, noisy images and smooth masks."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(number, 3, size, size, generator=generator)
+    coarse = torch.rand(number, 1, 4, 4, generator=generator)
+    masks = (torch.nn.functional.interpolate(coarse, size=size, mode="bilinear") > 0.5).float()
+    return [f"image-{row}" for row in range(number)], images, masks
+
+
+def test_with_everything_off_nothing_changes() -> None:
+    images, masks = augment(PIXELS, MASK, drawn({0: 0, 1: 0, 2: 1, 6: 1}), settings())
+
+    assert images is PIXELS
+    assert masks is MASK
+
+
+@pytest.mark.parametrize(
+    ("on", "values", "expected"),
+    [
+        ({"flips": True}, {}, lambda x: x),
+        ({"flips": True}, {0: 0.0}, lambda x: x.flip(3)),
+        ({"flips": True}, {1: 0.0}, lambda x: x.flip(2)),
+        ({"flips": True}, {0: 0.49, 1: 0.49}, lambda x: x.flip(2, 3)),
+        ({"rotation": 90}, {2: 1.0}, lambda x: x.rot90(1, (2, 3))),
+        ({"rotation": 180}, {2: 0.25}, lambda x: x.rot90(-1, (2, 3))),
+        ({"rotation": 180}, {2: 0.0}, lambda x: x.rot90(2, (2, 3))),
+        # A quarter of 4 pixels is one; beyond the frame the picture is mirrored.
+        ({"shift": 0.25}, {4: 1.0}, lambda x: x[..., [1, 2, 3, 3]]),
+        ({"shift": 0.25}, {5: 0.0}, lambda x: x[:, :, [0, 0, 1, 2]]),
+        # Flipped, then turned: the draws act together.
+        ({"flips": True, "rotation": 90}, {0: 0.0, 2: 1.0}, lambda x: x.flip(3).rot90(1, (2, 3)).flip(2, 3)),
+    ],
+)
+def test_geometry_moves_image_and_mask_together(
+    on: dict[str, float], values: dict[int, float], expected: Callable[[Tensor], Tensor]
+) -> None:
+    images, masks = augment(PIXELS, MASK, drawn(values), settings(**on))
+
+    assert images == pytest.approx(expected(PIXELS), abs=1e-5)
+    assert masks.tolist() == expected(MASK).tolist()
+
+
+@pytest.mark.parametrize(("draw", "side"), [(1.0, 24), (0.5, 16)])
+def test_scale_grows_the_lesion_by_its_part(draw: float, side: int) -> None:
+    """A square of 16 pixels by half; and it stays in the middle."""
+    masks = torch.zeros(1, 1, 64, 64)
+    masks[..., 24:40, 24:40] = 1
+    _, grown = augment(masks.expand(1, 3, 64, 64), masks, drawn({3: draw}), settings(scale=0.5))
+
+    middle = slice(32 - side // 2, 32 + side // 2)
+    assert grown.sum() == side**2
+    assert grown[..., middle, middle].all()
+
+
+@pytest.mark.parametrize(
+    ("on", "values", "expected"),
+    [
+        ({"brightness": 0.1}, {6: 1.0}, [[0.3, 0.7], [0.5, 0.9]]),
+        ({"brightness": 0.5}, {6: 1.0}, [[0.7, 1.0], [0.9, 1.0]]),  # not above white
+        ({"contrast": 0.5}, {7: 1.0}, [[0.1, 0.7], [0.3, 0.9]]),  # away from the channel's mean by half
+        ({"contrast": 0.5}, {7: 0.0}, [[0.3, 0.5], [0.5, 0.7]]),
+        ({"saturation": 1}, {8: 0.0}, [[0.3, 0.7], [0.3, 0.7]]),  # each pixel its mean over the channels
+        ({"saturation": 0.5}, {8: 1.0}, [[0.15, 0.55], [0.45, 0.85]]),
+        ({"tint": 0.1}, {9: 1.0}, [[0.22, 0.66], [0.4, 0.8]]),
+        ({"tint": 0.1}, {11: 0.0}, [[0.2, 0.6], [0.36, 0.72]]),
+    ],
+)
+def test_color_by_hand(on: dict[str, float], values: dict[int, float], expected: list[list[float]]) -> None:
+    """One row of pixels .2, .6 in red and .4, .8 in blue; green lies between and is left out of the table."""
+    red, blue = torch.tensor([0.2, 0.6]), torch.tensor([0.4, 0.8])
+    row = torch.stack([red, (red + blue) / 2, blue])  # (3, 2)
+    images = row[None, :, None].expand(1, 3, 2, 2)
+    changed, _ = augment(images, torch.ones(1, 1, 2, 2), drawn(values), settings(**on))
+
+    assert changed[0, ::2, 0] == pytest.approx(torch.tensor(expected), abs=1e-6)
+
+
+def test_draws_depend_on_seed_epoch_and_id_alone() -> None:
+    together = draws(["a", "b", "c"], seed=1, epoch=2)
+
+    assert together.shape == (3, DRAWS)
+    assert together.dtype == torch.float32
+    assert torch.equal(together.flip(0), draws(["c", "b", "a"], seed=1, epoch=2))
+    assert torch.equal(together[1:2], draws(["b"], seed=1, epoch=2))
+    assert len({tuple(draws(["a"], seed=s, epoch=e)[0].tolist()) for s in (1, 2) for e in (1, 2)}) == 4
+    assert len({tuple(row) for row in together.tolist()}) == 3
+
+
+def test_draws_fill_the_range_evenly() -> None:
+    many = draws([str(number) for number in range(4000)], seed=0, epoch=1).numpy()
+
+    assert many.min() >= 0
+    assert many.max() < 1
+    assert np.abs(many.mean(axis=0) - 0.5).max() < 0.02
+    assert np.abs(np.corrcoef(many.T) - np.eye(DRAWS)).max() < 0.06
+
+
+def test_an_image_is_varied_alike_in_every_batch() -> None:
+    ids, images, masks = batch()
+    numbers = draws(ids, seed=0, epoch=1)
+    everything = settings(**EVERYTHING)
+    together = augment(images, masks, numbers, everything)
+
+    for row in range(len(ids)):
+        alone = augment(images[row : row + 1], masks[row : row + 1], numbers[row : row + 1], everything)
+        assert torch.allclose(alone[0][0], together[0][row], atol=1e-6)
+        assert torch.equal(alone[1][0], together[1][row])
+
+
+def test_images_stay_in_range_and_masks_zero_or_one() -> None:
+    ids, images, masks = batch(number=32)
+    varied, moved = augment(images, masks, draws(ids, seed=0, epoch=1), settings(**EVERYTHING))
+
+    assert varied.shape == images.shape
+    assert varied.min() >= 0
+    assert varied.max() <= 1
+    assert set(moved.unique().tolist()) == {0, 1}
+    assert not torch.equal(moved, masks)

@@ -1,0 +1,226 @@
+"""params.yaml: what is accepted, and in which words the rest is refused."""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from naevi.config import Config, load_config, override, parse_config, read_yaml
+from naevi.refusal import Refusal
+
+Params = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def problems(values: Any) -> list[str]:
+    """The lines of the refusal."""
+    with pytest.raises(Refusal) as refusal:
+        parse_config(values)
+    return [line.strip() for line in str(refusal.value).splitlines()]
+
+
+def numbers(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each number in a JSON schema, with its place."""
+    children = schema.items() if isinstance(schema, dict) else enumerate(schema) if isinstance(schema, list) else ()
+    if isinstance(schema, dict) and schema.get("type") in ("integer", "number"):
+        yield place, schema
+    for key, child in children:
+        yield from numbers(child, f"{place}/{key}")
+
+
+def test_the_committed_params_are_valid(folder: Path) -> None:
+    config = load_config()
+
+    assert config.model_dump() == read_yaml(Path("params.yaml"))
+
+
+def test_every_parameter_has_a_comment_with_its_unit_or_meaning(folder: Path) -> None:
+    """A leaf is a key with a value, or with a list under it."""
+    lines = Path("params.yaml").read_text().splitlines()
+    leaves = [
+        line.strip()
+        for line, after in pairwise([*lines, ""])
+        if re.match(r"\s*\w+:\s*[^\s#]", line) or (re.match(r"\s*\w+:", line) and after.strip().startswith("- "))
+    ]
+
+    assert len(leaves) > 30
+    assert [line for line in leaves if "#" not in line] == []
+
+
+def test_every_number_has_a_lower_and_an_upper_bound() -> None:
+    """Only that of a fold's number stands elsewhere: it is split.folds."""
+    found = dict(numbers(Config.model_json_schema()))
+    low = [place for place, each in found.items() if not {"minimum", "exclusiveMinimum"} & set(each)]
+    high = [place for place, each in found.items() if not {"maximum", "exclusiveMaximum"} & set(each)]
+
+    assert len(found) > 20
+    assert low == []
+    assert high == ["/$defs/CvConfig/properties/models/items/anyOf/0"]
+
+
+def test_all_problems_are_told_at_once(params_with: Params) -> None:
+    values = params_with({"data.source": "isic", "preprocess.size": 100, "train.epochs": "2", "train.lrr": 3})
+    del values["evaluate"]["seed"]
+
+    assert problems(values) == [
+        "params.yaml has 5 problem(s):",
+        "data.source: Input should be 'ph2' or 'phantoms'; got 'isic'",
+        "preprocess.size: Input should be a multiple of 32; got 100",
+        "train.epochs: Input should be a valid integer; got '2'",
+        "train.lrr: there is no such parameter; got 3",
+        "evaluate.seed: is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("train.epochs", True, "Input should be a valid integer; got True"),
+        ("train.epochs", 2.0, "Input should be a valid integer; got 2.0"),
+        ("train.epochs", 0, "Input should be greater than or equal to 1; got 0"),
+        ("train.lr", "1e-3", "Input should be a valid number; got '1e-3'"),
+        ("train.lr", 0, "Input should be greater than 0; got 0"),
+        ("train.lr", float("nan"), "Input should be a finite number; got nan"),
+        ("train.lr", None, "Input should be a valid number; got None"),
+        ("train.loss", "focal", "Input should be 'bce', 'dice' or 'bce+dice'; got 'focal'"),
+        ("train.seed", 2**32, "Input should be less than 4294967296; got 4294967296"),
+        ("train.augment.flips", 1, "Input should be a valid boolean; got 1"),
+        ("train.augment.tint", True, "Input should be a valid number; got True"),
+        ("model.encoder", "", "String should have at least 1 character; got ''"),
+        ("evaluate.threshold", 1, "Input should be less than 1; got 1"),
+        ("split.validation", 0.6, "Input should be less than or equal to 0.5; got 0.6"),
+        ("cv.models", [], "List should have at least 1 item after validation, not 0; got []"),
+        ("cv.models", 0, "Input should be a valid list; got 0"),
+    ],
+)
+def test_a_wrong_value_is_refused(params_with: Params, key: str, value: Any, problem: str) -> None:
+    assert problems(params_with({key: value})) == ["params.yaml has 1 problem(s):", f"{key}: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("runtime.threads", "2", "runtime.threads"),
+        ("runtime.threads", 0, "runtime.threads"),
+        ("cv.models", [True], "cv.models.0"),
+        ("cv.models", [0, -1], "cv.models.1"),
+        ("cv.models", [0, "some"], "cv.models.1"),
+    ],
+)
+def test_a_number_or_a_word_that_is_neither_is_one_problem(
+    params_with: Params, key: str, value: Any, place: str
+) -> None:
+    """It says which place, in params.yaml's words."""
+    _, *lines = problems(params_with({key: value}))
+
+    assert [line.split(": ")[0] for line in lines] == [place]
+
+
+@pytest.mark.parametrize(
+    ("models", "problem"),
+    [
+        ([0, 5], "split.folds is 5, so a model is one of 0..4 or all; got 5"),
+        ([0, 1, 0], "each model is listed once; got [0, 1, 0]"),
+        (["all", 0, "all"], "each model is listed once; got ['all', 0, 'all']"),
+        (["all"], "at least one fold is needed to measure anything; got [all]"),
+    ],
+)
+def test_models_are_folds_named_once_and_not_all_alone(params_with: Params, models: list[Any], problem: str) -> None:
+    values = params_with({"split.folds": 5, "cv.models": models})
+
+    assert problems(values) == ["params.yaml has 1 problem(s):", f"cv.models: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("models", "folds", "items"),
+    [(["all", 2, 0], [0, 2], ["0", "2", "all"]), ([1], [1], ["1"]), ([1, 0], [0, 1], ["0", "1"])],
+)
+def test_folds_rise_and_all_comes_last(
+    params_with: Params, models: list[Any], folds: list[int], items: list[str]
+) -> None:
+    config = parse_config(params_with({"split.folds": 5, "cv.models": models}))
+
+    assert config.folds() == folds
+    assert config.items() == items
+
+
+def test_a_number_may_be_written_with_an_exponent(folder: Path) -> None:
+    """As YAML 1.2 and DVC have it; PyYAML would read a string."""
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(re.sub(r"\blr: \S+", "lr: 1e-4", text))
+
+    assert load_config().train.lr == 0.0001
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"data: 1\ndata: 2\n", 'is not YAML: .*found duplicate key "data"'),
+        (b"data: [1\n", "is not YAML: .*expected ',' or ']'"),
+        (b"data: \xff\n", "is not YAML: 'utf-8' codec can't decode byte 0xff"),
+        (b"", "has 1 problem.*\n  the file: Input should be a valid dictionary or instance of Config; got None$"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping_is_refused(folder: Path, content: bytes, message: str) -> None:
+    Path("params.yaml").write_bytes(content)
+
+    with pytest.raises(Refusal, match=f"^params.yaml {message}"):
+        load_config()
+
+
+def test_a_missing_file_is_refused(folder: Path) -> None:
+    Path("params.yaml").unlink()
+
+    with pytest.raises(Refusal, match=r"^params.yaml can't be read: No such file or directory\.$"):
+        load_config()
+
+
+def test_a_section_that_was_not_named_can_not_be_read(folder: Path) -> None:
+    """So no stage uses a parameter that dvc.yaml doesn't declare for it."""
+    config = load_config("split", "cv")
+
+    assert config.split == load_config().split
+    assert config.folds() == load_config().folds()
+    with pytest.raises(AttributeError, match="train"):
+        _ = config.train
+
+
+def test_the_whole_file_is_checked_whatever_is_named(folder: Path) -> None:
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(re.sub(r"\blr: \S+", "lr: fast", text))
+
+    with pytest.raises(Refusal, match=r"train\.lr: Input should be a valid number; got 'fast'"):
+        load_config("split")
+
+
+def test_a_config_can_not_be_changed(folder: Path) -> None:
+    config = load_config()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train.lr = 1.0
+
+
+def test_values_are_overridden_and_comments_kept(folder: Path) -> None:
+    before = Path("params.yaml").read_text()
+    override(
+        Path("params.yaml"), ["train.lr=1e-4", "train.augment.flips=false", "cv.models=[1, all]", "model.encoder=x"]
+    )
+    config = load_config()
+
+    assert (config.train.lr, config.train.augment.flips, config.model.encoder) == (0.0001, False, "x")
+    assert config.items() == ["1", "all"]
+    assert re.findall("# [a-z].*", Path("params.yaml").read_text()) == re.findall("# [a-z].*", before)
+
+
+@pytest.mark.parametrize("assignment", ["train.lrr=1", "lr=1", "train.lr.x=1", "train.lr", "train.augment.flips.x.y=1"])
+def test_an_override_of_nothing_is_refused(folder: Path, assignment: str) -> None:
+    before = Path("params.yaml").read_text()
+
+    with pytest.raises(
+        Refusal, match=rf"^'{assignment}' sets nothing: params.yaml has no {assignment.split('=')[0]}\.$"
+    ):
+        override(Path("params.yaml"), ["train.epochs=1", assignment])
+    assert Path("params.yaml").read_text() == before

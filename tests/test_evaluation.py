@@ -1,0 +1,157 @@
+"""Twenty phantoms, two folds, models of one epoch: what is written is what was measured."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from naevi import dataset, evaluation, metrics, model_file, networks, paths, splitting, training
+from naevi.config import Config
+from naevi.images import read_mask
+from naevi.runtime import Runtime
+
+
+class Measured(NamedTuple):
+    """What evaluate made, in the current folder."""
+
+    config: Config
+    split: pd.DataFrame
+    lesions: pd.DataFrame
+    test: pd.DataFrame
+    validation: pd.DataFrame
+
+
+@pytest.fixture(scope="module")
+def measured(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
+    """Two folds and `all` fitted for an epoch and evaluated, as the stages do it."""
+    root = tmp_path_factory.mktemp("evaluation") / "repository"
+    shutil.copytree(tiny.root, root)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for item in tiny.config.items():
+            part = dataset.load(paths.PREPARED, splitting.ids(tiny.split, item, "train"), device="cpu")
+            network = networks.create(tiny.config.model, seed=0)
+            settings, runtime = tiny.config.train, Runtime("cpu", "fp32", 1)
+            history = training.fit(network, part, None, settings, runtime, on_epoch=lambda _: None)
+            with torch.inference_mode():  # so that about half of the pixels are predicted to be lesion
+                network.get_submodule("body.head").bias -= network.eval()(dataset.scaled(part.images)).median()
+            model_file.write(paths.model(item), network, {"model": tiny.config.model.model_dump()}, history)
+        test, validation = evaluation.cross_validate(tiny.config, tiny.split, tiny.lesions)
+        evaluation.write(test, validation, tiny.config)
+        yield Measured(tiny.config, tiny.split, tiny.lesions, test, validation)
+    torch.set_num_threads(threads)
+
+
+def test_each_image_is_predicted_once_at_its_own_size(measured: Measured) -> None:
+    names = sorted(path.name for path in paths.PREDICTIONS.iterdir())
+
+    assert names == [f"phantom-{number:05}.png" for number in range(20)]
+    assert {read_mask(paths.PREDICTIONS / name).shape for name in names} == {(64, 96)}
+
+
+def test_counts_are_those_of_the_written_predictions(measured: Measured) -> None:
+    """At native size, against the raw masks."""
+    for row in pd.read_csv(paths.PER_IMAGE).itertuples():
+        mask = read_mask(paths.RAW / "masks" / f"{row.image_id}.png").astype(bool)
+        prediction = read_mask(paths.PREDICTIONS / f"{row.image_id}.png").astype(bool)
+        assert row.tp == (mask & prediction).sum()
+        assert row.fp == (~mask & prediction).sum()
+        assert row.fn == (mask & ~prediction).sum()
+        assert row.tn == (~mask & ~prediction).sum()
+        assert row.dice == pytest.approx(2 * row.tp / (2 * row.tp + row.fp + row.fn), abs=1e-6)
+
+
+def test_the_predictions_are_neither_empty_nor_full(measured: Measured) -> None:
+    """Else the tests here would show little."""
+    assert ((measured.test.tp > 0) & (measured.test.tn > 0)).mean() > 0.5
+
+
+def test_an_image_is_scored_by_the_model_that_did_not_see_it(measured: Measured) -> None:
+    columns = ["image_id", "dataset", "diagnosis", "fold", *metrics.SCORES, "tp", "fp", "fn", "tn"]
+    fold = {image_id: k for k in (0, 1) for image_id in splitting.ids(measured.split, str(k), "test")}
+
+    assert list(measured.test.columns) == list(measured.validation.columns) == columns
+    assert measured.test.set_index("image_id").fold.to_dict() == fold
+    assert measured.test.image_id.tolist() == sorted(fold)
+    assert set(measured.test.dataset) == {"phantoms"}
+    for k in (0, 1):
+        validated = measured.validation[measured.validation.fold == k].image_id
+        assert sorted(validated) == splitting.ids(measured.split, str(k), "val")
+
+
+def test_a_prediction_is_that_of_its_fold_s_model(measured: Measured) -> None:
+    """By hand for one image, without flips: the prepared image through the network, brought back, cut at .5."""
+    config = measured.config.model_copy(
+        update={"evaluate": measured.config.evaluate.model_copy(update={"flips": False})}
+    )
+    evaluation.cross_validate(config, measured.split, measured.lesions)
+    image_id = splitting.ids(measured.split, "1", "test")[0]
+    found = read_mask(paths.PREDICTIONS / f"{image_id}.png")
+    evaluation.cross_validate(measured.config, measured.split, measured.lesions)
+
+    image = dataset.load(paths.PREPARED, [image_id], device="cpu").images
+    with torch.inference_mode():
+        logits = model_file.read(paths.model("1"), device="cpu")(image / 255)
+    probability = nn.functional.interpolate(logits.sigmoid(), size=(64, 96), mode="bilinear")[0, 0]
+    clear = (probability - 0.5).abs() > 1e-5
+    assert clear.float().mean() > 0.99
+    assert np.array_equal(found[clear], (probability >= 0.5)[clear])
+
+
+def test_metrics_are_means_over_the_table(measured: Measured) -> None:
+    figures, table = metrics.read(paths.METRICS), pd.read_csv(paths.PER_IMAGE)
+
+    assert figures["images"] == 20
+    assert figures["folds"] == 2
+    for name in ("dice", "iou"):
+        assert figures[name]["mean"] == pytest.approx(table[name].mean(), abs=2e-6)
+        assert figures[name]["median"] == pytest.approx(table[name].median(), abs=2e-6)
+        assert figures["val"][name] == pytest.approx(measured.validation[name].mean(), abs=2e-6)
+        assert figures["fold"]["1"][name] == pytest.approx(table[table.fold == 1][name].mean(), abs=2e-6)
+    assert list(figures["by_diagnosis"]) == ["atypical", "common", "melanoma"]
+
+
+def test_evaluating_twice_gives_equal_files(measured: Measured) -> None:
+    files = [paths.METRICS, paths.PER_IMAGE, paths.CURVES, *sorted(paths.PREDICTIONS.iterdir())]
+    before = [path.read_bytes() for path in files]
+    test, validation = evaluation.cross_validate(measured.config, measured.split, measured.lesions)
+    evaluation.write(test, validation, measured.config)
+
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_curves_have_every_model_that_is_listed(measured: Measured) -> None:
+    curves = pd.read_csv(paths.CURVES)
+
+    assert curves.model.tolist() == ["0", "1", "all"]
+    assert curves.epoch.tolist() == [1, 1, 1]
+
+
+def test_a_model_that_is_no_longer_listed_counts_for_nothing(measured: Measured, tmp_path: Path) -> None:
+    """DVC leaves its folder on disk."""
+    cv = measured.config.cv.model_copy(update={"models": [1]})
+    config = measured.config.model_copy(update={"cv": cv})
+
+    test, _ = evaluation.cross_validate(config, measured.split, measured.lesions)
+
+    assert test.image_id.tolist() == splitting.ids(measured.split, "1", "test")
+    assert evaluation.curves(config).model.tolist() == ["1"]
+
+
+def test_metrics_are_rounded_so_that_git_shows_what_moved(measured: Measured) -> None:
+    text = paths.METRICS.read_text()
+    numbers = [word for word in text.replace(",", " ").split() if "." in word]
+
+    assert text.endswith("}\n")
+    assert max(len(number.split(".")[1]) for number in numbers) <= 6
+    assert "NaN" not in text
+    assert json.loads(text) == metrics.read(paths.METRICS)

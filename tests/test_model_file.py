@@ -1,0 +1,112 @@
+"""A model on disk is the model, byte for byte, and is refused when it isn't."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from naevi import model_file, networks
+from naevi.config import Config
+from naevi.refusal import Refusal
+
+HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 1 / 3]})
+
+
+@pytest.fixture
+def origin(config_with: Callable[[dict[str, Any]], Config]) -> dict[str, Any]:
+    """What provenance says of a model, as far as it is needed to use it."""
+    return {"item": "0", "model": config_with({}).model.model_dump()}
+
+
+@pytest.fixture
+def network(config_with: Callable[[dict[str, Any]], Config]) -> networks.Normalized:
+    """A network whose running statistics are not the initial ones."""
+    network = networks.create(config_with({}).model, seed=0)
+    network(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    return network.eval()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Names and bytes of a folder's files."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_model_that_is_read_gives_the_logits_of_the_one_that_was_written(
+    tmp_path: Path, network: networks.Normalized, origin: dict[str, Any]
+) -> None:
+    model_file.write(tmp_path / "0", network, origin, HISTORY)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+    again = model_file.read(tmp_path / "0", device="cpu")
+
+    assert not again.training
+    with torch.inference_mode():
+        assert torch.equal(again(images), network(images))
+
+
+def test_equal_models_are_equal_bytes(tmp_path: Path, network: networks.Normalized, origin: dict[str, Any]) -> None:
+    """Also where the weights lie otherwise in memory."""
+    model_file.write(tmp_path / "first", network, origin, HISTORY)
+    model_file.write(tmp_path / "second", network.to(memory_format=torch.channels_last), dict(origin), HISTORY.copy())
+
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+
+
+def test_the_files_hold_what_was_given_and_no_pickle(
+    tmp_path: Path, network: networks.Normalized, origin: dict[str, Any]
+) -> None:
+    """Safetensors: the length of a JSON header, the header, the numbers; and nothing of when or where."""
+    model_file.write(tmp_path, network, origin, HISTORY)
+    files = contents(tmp_path)
+    weights = files["model.safetensors"]
+    header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+
+    assert sorted(files) == ["history.csv", "model.json", "model.safetensors"]
+    assert set(header) == set(network.state_dict())
+    assert json.loads(files["model.json"]) == origin | {"sha256": hashlib.sha256(weights).hexdigest()}
+    assert model_file.describe(tmp_path) == json.loads(files["model.json"])
+    assert pd.read_csv(tmp_path / "history.csv").equals(HISTORY)  # to the last digit
+
+
+@pytest.mark.parametrize("position", [0, 100, -1])
+def test_a_changed_byte_is_refused(
+    tmp_path: Path, network: networks.Normalized, origin: dict[str, Any], position: int
+) -> None:
+    model_file.write(tmp_path, network, origin, HISTORY)
+    weights = bytearray((tmp_path / "model.safetensors").read_bytes())
+    weights[position] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(weights)
+
+    message = "model.safetensors isn't the file that model.json describes; train it again, or `dvc pull` it"
+    with pytest.raises(Refusal, match=message):
+        model_file.read(tmp_path, device="cpu")
+
+
+def test_a_missing_model_is_refused(tmp_path: Path) -> None:
+    message = rf"^{tmp_path}/3 holds no readable model.json \(.*No such file.*\); train the model, or `dvc pull` it\.$"
+    with pytest.raises(Refusal, match=message):
+        model_file.read(tmp_path / "3", device="cpu")
+
+
+def test_a_model_json_that_is_cut_is_refused(
+    tmp_path: Path, network: networks.Normalized, origin: dict[str, Any]
+) -> None:
+    model_file.write(tmp_path, network, origin, HISTORY)
+    (tmp_path / "model.json").write_bytes((tmp_path / "model.json").read_bytes()[:40])
+
+    with pytest.raises(Refusal, match=r"holds no readable model.json"):
+        model_file.read(tmp_path, device="cpu")
+
+
+def test_missing_weights_are_refused(tmp_path: Path, network: networks.Normalized, origin: dict[str, Any]) -> None:
+    """As after a `dvc pull` that was cut off."""
+    model_file.write(tmp_path, network, origin, HISTORY)
+    (tmp_path / "model.safetensors").unlink()
+
+    with pytest.raises(Refusal, match=r"model\.safetensors"):
+        model_file.read(tmp_path, device="cpu")

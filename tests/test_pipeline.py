@@ -1,0 +1,216 @@
+"""The real pipeline on phantoms, through DVC and MLflow: what the README promises of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from PIL import Image
+
+from naevi import demo, metrics, paths
+from naevi.config import override, read_yaml
+from tests import pipeline
+from tests.pipeline import STAGES
+
+TRACK = ("dvc", "repro", "--single-item", "--force", "track")
+
+
+def runs(folder: Path, kind: str) -> list[Run]:
+    """The FINISHED runs of a kind in a folder's own store."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("naevi")
+    assert experiment is not None
+    wanted = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
+    return list(client.search_runs([experiment.experiment_id], wanted))
+
+
+def curve(folder: Path, run: Run, key: str) -> list[tuple[int, float]]:
+    """Step and value of each point, sorted."""
+    history = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_metric_history(run.info.run_id, key)
+    return sorted((point.step, point.value) for point in history)
+
+
+def hashes(folder: Path) -> dict[str, dict[str, str]]:
+    """The MD5 of each output, by stage, as dvc.lock has it."""
+    stages = read_yaml(folder / paths.LOCK)["stages"]
+    return {name: {out["path"]: out["md5"] for out in stage.get("outs", [])} for name, stage in stages.items()}
+
+
+@pytest.fixture(scope="module")
+def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small repository after its first run, for tests that change it."""
+    folder = tmp_path_factory.mktemp("changed") / "repository"
+    shutil.copytree(small_repository, folder, symlinks=True)
+    (folder / "mlflow.db").unlink()  # it names the artifacts of the other folder
+    pipeline.run(folder, *TRACK)
+    return folder
+
+
+def test_every_stage_runs_once_and_then_none(small_repository: Path) -> None:
+    again = pipeline.run(small_repository, "dvc", "repro")
+
+    assert list(hashes(small_repository)) and set(hashes(small_repository)) == set(STAGES)
+    assert "Running stage" not in again
+    assert again.count("didn't change, skipping") == len(STAGES)
+
+
+def test_forced_runs_give_the_same_hashes_in_every_stage(repository: Path) -> None:
+    before = hashes(repository)
+
+    pipeline.run(repository, "dvc", "repro", "--force")
+
+    assert hashes(repository) == before
+
+
+def test_dice_recomputed_from_the_predictions_is_the_one_in_metrics_json(small_repository: Path) -> None:
+    dice = []
+    for file in sorted((small_repository / paths.PREDICTIONS).glob("*.png")):
+        prediction = np.asarray(Image.open(file)) > 0
+        mask = np.asarray(Image.open(small_repository / paths.RAW / "masks" / file.name)) > 0
+        assert prediction.shape == mask.shape == (64, 96)
+        dice.append(2 * (prediction & mask).sum() / (prediction.sum() + mask.sum()))
+
+    figures = metrics.read(small_repository / paths.METRICS)
+    assert len(dice) == figures["images"] == 20
+    assert np.mean(dice) == pytest.approx(figures["dice"]["mean"], abs=1e-6)
+
+
+def test_mlflow_has_one_parent_with_its_children_and_curves(repository: Path) -> None:
+    (parent,) = runs(repository, "result")
+    children = runs(repository, "model")
+
+    figures = metrics.read(repository / paths.METRICS)
+    assert parent.data.metrics["dice.mean"] == figures["dice"]["mean"]
+    assert parent.data.metrics["iou.low"] == figures["iou"]["low"]
+    assert parent.data.metrics["val.dice"] == figures["val"]["dice"]
+    assert parent.data.params["train.epochs"] == "2"
+    assert parent.data.tags["mlflow.note.content"].startswith("Phantoms, not patients")
+    assert {child.data.tags["item"] for child in children} == {"0", "1", "all"}
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    for child in children:
+        history = pd.read_csv(repository / paths.model(child.data.tags["item"]) / "history.csv")
+        assert curve(repository, child, "train_loss") == list(zip(history.epoch, history.train_loss, strict=True))
+        assert [dataset.dataset.name for dataset in child.inputs.dataset_inputs][0] == "phantoms"
+
+
+def test_the_usable_model_in_mlflow_gives_the_logits_of_the_file(repository: Path) -> None:
+    from naevi import model_file
+
+    (parent,) = runs(repository, "result")
+    image = np.random.default_rng(0).random((3, 3, 32, 32), dtype=np.float32)
+    mlflow.set_tracking_uri(f"sqlite:///{repository / 'mlflow.db'}")
+
+    served = mlflow.pyfunc.load_model(f"runs:/{parent.info.run_id}/model").predict(image)
+
+    import torch
+
+    with torch.inference_mode():
+        expected = model_file.read(repository / paths.model("all"), device="cpu")(torch.from_numpy(image))
+    np.testing.assert_allclose(served, expected.numpy(), atol=1e-5)
+
+
+def test_a_lost_store_is_restored_without_training(repository: Path) -> None:
+    before = {run.data.tags["fingerprint"] for kind in ("result", "model") for run in runs(repository, kind)}
+    lock = (repository / paths.LOCK).read_bytes()
+    (repository / "mlflow.db").unlink()
+
+    printed = pipeline.run(repository, "dvc", "repro") + pipeline.run(repository, *TRACK)
+
+    assert "stages.train" not in printed
+    assert {run.data.tags["fingerprint"] for kind in ("result", "model") for run in runs(repository, kind)} == before
+    assert (repository / paths.LOCK).read_bytes() == lock
+    child = next(run for run in runs(repository, "model") if run.data.tags["item"] == "0")
+    assert child.data.tags["restored"] == "true"
+    assert [step for step, _ in curve(repository, child, "val_dice")] == [1, 2]
+
+
+def test_tracking_twice_changes_nothing(repository: Path) -> None:
+    before = [(run.info.run_id, run.data.tags) for kind in ("result", "model") for run in runs(repository, kind)]
+
+    pipeline.run(repository, *TRACK)
+
+    after = [(run.info.run_id, run.data.tags) for kind in ("result", "model") for run in runs(repository, kind)]
+    assert after == before
+
+
+def test_a_second_clone_with_a_warm_cache_retrains_nothing_and_fills_its_own_store(
+    repository: Path, tmp_path: Path
+) -> None:
+    demo.commit(repository, "Run")
+    clone = tmp_path / "clone"
+    pipeline.run(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
+    shutil.copytree(repository / ".dvc" / "cache", clone / ".dvc" / "cache")
+
+    printed = pipeline.run(clone, "dvc", "repro") + pipeline.run(clone, *TRACK)
+
+    assert "> python -m stages.train" not in printed
+    assert len(runs(clone, "result")) == 1
+    assert len(runs(clone, "model")) == 3
+
+
+def test_an_experiment_stands_in_mlflow_once_and_can_be_compared(repository: Path) -> None:
+    demo.commit(repository, "Before the experiment")
+    results = len(runs(repository, "result"))
+
+    pipeline.run(repository, "dvc", "exp", "run", "--name", "plain", "-S", "model.architecture=unet-plain")
+
+    assert len(runs(repository, "result")) == results + 1
+    parent = next(run for run in runs(repository, "result") if run.data.tags.get("dvc.experiments") == "plain")
+    assert parent.data.params["model.architecture"] == "unet-plain"
+    compared = json.loads(pipeline.run(repository, "dvc", "metrics", "diff", "--json"))
+    assert {"dice.mean", "iou.mean"} <= set(compared["reports/metrics.json"])
+    assert "plain" in pipeline.run(repository, "dvc", "exp", "show", "--csv")
+    pipeline.run(repository, "dvc", "plots", "diff", "--out", "plots")
+    assert (repository / "plots" / "index.html").exists()
+    # The same result again, restored from DVC's run cache: MLflow knows it already.
+    pipeline.run(repository, "git", "stash", "--quiet")
+    pipeline.run(repository, "dvc", "exp", "run", "--temp", "--name", "again", "-S", "model.architecture=unet-plain")
+    assert len(runs(repository, "result")) == results + 1
+
+
+def test_two_queue_workers_record_both_experiments(repository: Path) -> None:
+    pipeline.run(repository, "git", "checkout", "--quiet", "--force", "HEAD")
+    (repository / "mlflow.db").unlink()  # the workers must also survive making the store at once
+    for name, lr in (("slow", "0.0005"), ("fast", "0.004")):
+        pipeline.run(repository, "dvc", "exp", "run", "--queue", "--name", name, "-S", f"train.lr={lr}")
+
+    pipeline.run(repository, "dvc", "queue", "start", "-j", "2")
+    pipeline.run(repository, "dvc", "queue", "logs", "slow", "--follow", check=False)
+    pipeline.run(repository, "dvc", "queue", "logs", "fast", "--follow", check=False)
+    pipeline.run(repository, "dvc", "queue", "stop", check=False)
+
+    status = pipeline.run(repository, "dvc", "queue", "status")
+    assert status.count("Success") == 2, status
+    parents = runs(repository, "result")
+    assert sorted(run.data.params["train.lr"] for run in parents) == ["0.0005", "0.004"]
+    assert {run.data.tags["dvc.experiments"] for run in parents} == {"slow", "fast"}
+    assert len(runs(repository, "model")) == 6
+
+
+def test_a_failed_download_leaves_the_committed_reports_where_they_were(repository: Path) -> None:
+    pipeline.run(repository, "git", "checkout", "--quiet", "--force", "HEAD")
+    reports = {file: file.read_bytes() for file in (repository / "reports").glob("*.*")}
+    override(repository / paths.PARAMS, ["data.source=ph2"])
+
+    printed = pipeline.run(repository, "dvc", "repro", check=False)
+
+    assert "naevi: the PH2 images are not here yet, and the ways on are:" in printed
+    assert "NAEVI_SOURCE=" in printed and "data/external/" in printed and "make demo" in printed
+    assert "Traceback" not in printed
+    assert {file: file.read_bytes() for file in (repository / "reports").glob("*.*")} == reports
+
+
+def test_a_wrong_parameter_stops_the_first_stage_that_must_run(repository: Path) -> None:
+    pipeline.run(repository, "git", "checkout", "--quiet", "--force", "HEAD")
+    override(repository / paths.PARAMS, ["train.lr=-1", "evaluate.threshold=2"])
+
+    printed = pipeline.run(repository, "dvc", "repro", check=False)
+
+    assert "params.yaml has 2 problem(s):" in printed
+    assert "train.lr: Input should be greater than 0; got -1" in printed
+    assert "evaluate.threshold: Input should be less than 1; got 2" in printed
+    pipeline.run(repository, "git", "checkout", "--quiet", "--force", "HEAD")

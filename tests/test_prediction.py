@@ -1,0 +1,74 @@
+"""From images to probabilities, with networks simple enough to be worked out by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from naevi.prediction import BATCH, at_size, probabilities
+from naevi.runtime import Runtime
+
+CPU = Runtime("cpu", "fp32", 1)
+
+
+class Weighted(nn.Module):
+    """Logits: the first channel by a weight for each place, so that mirror images differ."""
+
+    weight = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, 2, 3) to (N, 1, 2, 3)."""
+        return image[:, :1] * self.weight
+
+
+def noise(number: int) -> Tensor:
+    """Images, uint8 (number, 3, 2, 3)."""
+    return torch.randint(0, 256, (number, 3, 2, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_without_flips_it_is_the_sigmoid_of_the_logits() -> None:
+    images = noise(2)
+
+    expected = (images[:, :1] / 255 * Weighted.weight).sigmoid()
+    assert torch.allclose(probabilities(Weighted(), images, CPU, flips=False), expected)
+
+
+def test_with_flips_it_is_the_mean_over_the_mirror_images() -> None:
+    """To mirror image and answer is to mirror the weights."""
+    images, weight = noise(2), Weighted.weight
+    mirrored = [weight, weight.flip(0), weight.flip(1), weight.flip(0, 1)]
+
+    expected = torch.stack([(images[:, :1] / 255 * each).sigmoid() for each in mirrored]).mean(dim=0)
+    assert torch.allclose(probabilities(Weighted(), images, CPU, flips=True), expected)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_an_image_is_predicted_alike_in_every_batch(flips: bool) -> None:
+    images = noise(BATCH + 3)
+    together = probabilities(Weighted(), images, CPU, flips=flips)
+
+    assert together.shape == (BATCH + 3, 1, 2, 3)
+    for row in (0, BATCH - 1, BATCH, BATCH + 2):
+        assert torch.equal(together[row : row + 1], probabilities(Weighted(), images[row : row + 1], CPU, flips=flips))
+
+
+def test_the_network_is_not_training_meanwhile() -> None:
+    """Dropout would make it chance."""
+    network = nn.Sequential(Weighted(), nn.Dropout(0.5)).train()
+    first = probabilities(network, noise(2), CPU, flips=False)
+
+    assert torch.equal(first, probabilities(Weighted(), noise(2), CPU, flips=False))
+
+
+def test_a_probability_is_brought_to_another_size_bilinearly() -> None:
+    """Pixel centers: 0 and 1 in two pixels are 0, 1/4, 3/4, 1 in four."""
+    resized = at_size(torch.tensor([[[0.0, 1.0]]]), height=3, width=4)
+
+    assert resized.tolist() == [[0, 0.25, 0.75, 1]] * 3
+
+
+@pytest.mark.parametrize(("height", "width"), [(577, 769), (64, 64), (7, 5)])
+def test_a_constant_probability_stays_constant(height: int, width: int) -> None:
+    resized = at_size(torch.full((1, 64, 64), 0.3), height=height, width=width)
+
+    assert resized.shape == (height, width)
+    assert torch.allclose(resized, torch.tensor(0.3))

@@ -1,0 +1,129 @@
+"""Equal origins, equal fingerprints; whatever can change a model or a result changes its fingerprint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from naevi import provenance
+from naevi.config import Config
+from naevi.runtime import Runtime
+
+ConfigWith = Callable[[dict[str, Any]], Config]
+
+PIPELINE = """
+stages:
+  train:
+    cmd: python -m stages.train
+    deps: [code.py, requirements.lock, data/images]
+  evaluate:
+    cmd: python -m stages.evaluate
+    deps: [code.py, other.py]
+"""
+LESIONS = pd.DataFrame({"image_id": ["a", "b", "c"], "dataset": "phantoms", "sha256": ["1", "2", "3"]})
+CPU = Runtime("cpu", "fp32", 1)
+
+
+@pytest.fixture
+def small(folder: Path) -> Path:
+    """A repository of two stages and three files of code."""
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    for name in ("code.py", "other.py", "requirements.lock"):
+        (folder / name).write_text("1\n")
+    return folder
+
+
+def of_model(config: Config, **changes: Any) -> dict[str, Any]:
+    """A model's origin, with some of what decides it changed."""
+    given = {"item": "0", "runtime": CPU, "lesions": LESIONS, "parts": {"train": ["a"], "val": ["b"]}} | changes
+    return provenance.of_model(config, **given)
+
+
+def test_equal_origins_have_equal_fingerprints(small: Path, config_with: ConfigWith) -> None:
+    origin = of_model(config_with({}))
+
+    assert of_model(config_with({}), lesions=LESIONS.copy()) == origin
+    assert len(origin["fingerprint"]) == 64
+    assert next(iter(origin)) == "fingerprint"
+    assert origin["data"]["train"]["images"] == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"item": "1"},
+        {"runtime": Runtime("cpu", "fp32", 2)},
+        {"runtime": Runtime("cpu", "bf16", 1)},
+        {"parts": {"train": ["a", "c"], "val": ["b"]}},
+        {"parts": {"train": ["b"], "val": ["a"]}},
+        {"lesions": LESIONS.assign(sha256=["1", "2 changed", "3"])},
+        {"lesions": LESIONS.assign(dataset="ph2")},
+    ],
+)
+def test_another_item_runtime_or_data_is_another_model(
+    small: Path, config_with: ConfigWith, changes: dict[str, Any]
+) -> None:
+    config = config_with({})
+
+    assert of_model(config, **changes)["fingerprint"] != of_model(config)["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        ({"train.lr": 0.5}, False),
+        ({"train.augment.tint": 0.5}, False),
+        ({"model.architecture": "segnet"}, False),
+        # What the model's bytes don't depend on, but for the data that come of it.
+        ({"evaluate.threshold": 0.4}, True),
+        ({"cv.models": [0]}, True),
+    ],
+)
+def test_other_params_are_another_model_where_they_count(
+    small: Path, config_with: ConfigWith, overrides: dict[str, Any], same: bool
+) -> None:
+    changed, origin = of_model(config_with(overrides)), of_model(config_with({}))
+
+    assert (changed["fingerprint"] == origin["fingerprint"]) == same
+
+
+def test_an_image_that_a_model_does_not_see_does_not_count(small: Path, config_with: ConfigWith) -> None:
+    changed = LESIONS.assign(sha256=["1", "2", "3 changed"])
+
+    assert of_model(config_with({}), lesions=changed) == of_model(config_with({}))
+
+
+@pytest.mark.parametrize(("file", "same"), [("code.py", False), ("requirements.lock", False), ("other.py", True)])
+def test_code_counts_where_dvc_yaml_lists_it(small: Path, config_with: ConfigWith, file: str, same: bool) -> None:
+    origin = of_model(config_with({}))
+    (small / file).write_text("2\n")
+
+    assert (of_model(config_with({}))["fingerprint"] == origin["fingerprint"]) == same
+
+
+def test_another_version_of_a_package_is_another_model(
+    small: Path, config_with: ConfigWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = of_model(config_with({}))
+    monkeypatch.setattr(provenance, "version", lambda name: "0.0" if name == "timm" else origin["versions"][name])
+
+    assert of_model(config_with({}))["fingerprint"] != origin["fingerprint"]
+
+
+def test_a_result_is_its_params_its_models_and_the_evaluating_code(small: Path, config_with: ConfigWith) -> None:
+    models = [{"sha256": "1"}, {"sha256": "2"}]
+    first = provenance.of_result(config_with({}), models)
+
+    assert provenance.of_result(config_with({}), [dict(each) for each in models]) == first
+    assert provenance.of_result(config_with({"evaluate.threshold": 0.4}), models) != first
+    assert provenance.of_result(config_with({}), models[:1]) != first
+    assert provenance.of_result(config_with({}), [{"sha256": "1"}, {"sha256": "3"}]) != first
+    (small / "other.py").write_text("2\n")
+    assert provenance.of_result(config_with({}), models) != first
+
+
+def test_the_order_of_keys_is_no_difference() -> None:
+    assert provenance.digest({"a": 1, "b": [1.5, "x"]}) == provenance.digest({"b": [1.5, "x"], "a": 1})
+    assert provenance.digest({"a": 1}) != provenance.digest({"a": "1"})

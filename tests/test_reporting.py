@@ -1,0 +1,315 @@
+"""The report says what metrics.json says, needs nothing from elsewhere, and has the same bytes for the same result."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from naevi import figures, metrics, paths, provenance, reporting
+from naevi.config import Config
+from naevi.figures import Picture
+from naevi.images import read_mask, write_mask
+from naevi.reporting import Result
+from stages import report
+
+PHANTOMS = "phantoms, not patients"
+Tiny = Any  # conftest's
+
+
+def described(item: str, **runtime: Any) -> dict[str, Any]:
+    """A model.json."""
+    parts = {"train": {"images": 20 if item == "all" else 8, "digest": "d"}}
+    return {
+        "fingerprint": f"fingerprint-of-{item}",
+        "item": item,
+        "runtime": {"device": "cpu", "precision": "fp32", "threads": 1} | runtime,
+        "data": parts if item == "all" else parts | {"val": {"images": 2, "digest": "d"}},
+        "code": "code-of-train",
+        "versions": {"torch": "2.14.1", "numpy": "2.4.6"},
+        "sha256": f"sha256-of-{item}",
+    }
+
+
+@pytest.fixture(scope="module")
+def predictions(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The masks, each moved some pixels further than the one before."""
+    folder = tmp_path_factory.mktemp("predictions")
+    for index, image_id in enumerate(tiny.lesions.image_id):
+        mask = read_mask(tiny.root / paths.RAW / "masks" / f"{image_id}.png")
+        write_mask(folder / f"{image_id}.png", np.roll(mask, index, axis=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(tiny: Tiny, predictions: Path) -> Result:
+    """The phantoms' result, with those predictions."""
+    rows = []
+    for image_id in tiny.lesions.image_id:
+        mask = read_mask(tiny.root / paths.RAW / "masks" / f"{image_id}.png")
+        rows.append(metrics.counts(mask[None], read_mask(predictions / f"{image_id}.png")[None]))
+    counts = pd.concat(rows, ignore_index=True)
+    table = tiny.lesions[["image_id", "dataset", "diagnosis"]].assign(fold=(tiny.split["1"] == "test").astype(int))
+    table = table.join(metrics.scores(counts)).join(counts)
+    curves = pd.DataFrame(
+        {"epoch": 1, "train_loss": 0.5, "val_dice": [0.625, 0.375, None], "val_iou": [0.5, 0.25, None]}
+    )
+    return Result(
+        config=tiny.config,
+        metrics=metrics.summary(table, table.head(6), tiny.config.evaluate),
+        per_image=table,
+        curves=curves.assign(model=["0", "1", "all"]),
+        lesions=tiny.lesions,
+        models=[described(item) for item in ("0", "1", "all")],
+        fingerprint="fingerprint-of-result",
+    )
+
+
+@pytest.fixture(scope="module")
+def pictures(result: Result, tiny: Tiny, predictions: Path) -> list[Picture]:
+    return figures.pictures(figures.chosen(result.per_image), tiny.root / paths.RAW, predictions)
+
+
+def page(result: Result, pictures: list[Picture]) -> str:
+    return reporting.render_html(result, pictures, {"histogram": "<svg></svg>", "learning_curves": "<svg></svg>"})
+
+
+def ph2(result: Result, config_with: Callable[[dict[str, Any]], Config]) -> Result:
+    """As if it had been measured on PH2."""
+    return replace(result, config=config_with({"data.source": "ph2"}))
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes; closed as they were opened."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_headlines_are_those_of_metrics_json(result: Result, pictures: list[Picture]) -> None:
+    html, markdown = page(result, pictures), reporting.render_markdown(result)
+    for score in ("dice", "iou"):
+        mean, low, high, median, p05 = (
+            f"{result.metrics[score][key]:.3f}" for key in ("mean", "low", "high", "median", "p05")
+        )
+        assert f"<strong>{mean}</strong> 95&nbsp;% interval {low} to {high}<" in html
+        assert f"<dd>{median}</dd>" in html
+        assert f"<dd>{p05}</dd>" in html
+        assert f"| **{mean}** | {low} to {high} | {median} | {p05} |" in markdown
+
+
+def test_tables_hold_every_diagnosis_and_fold(result: Result, pictures: list[Picture]) -> None:
+    html, markdown = page(result, pictures), reporting.render_markdown(result)
+    for name, means in result.metrics["by_diagnosis"].items():
+        assert re.search(rf"<th scope=\"row\">{name}</th><td>\d+</td><td>{means['dice']:.3f}</td>", html)
+        assert re.search(rf"^\| {name} \| \d+ \| {means['dice']:.3f} \|", markdown, re.MULTILINE)
+    for fold, validation in (("0", "0.625"), ("1", "0.375")):
+        dice = f"{result.metrics['fold'][fold]['dice']:.3f}"
+        assert f'<th scope="row">{fold}</th><td>10</td><td>{dice}</td><td>{validation}</td>' in html
+        assert f"| {fold} | 10 | {dice} | {validation} |" in markdown
+
+
+def test_phantoms_are_named_at_the_top_and_beside_every_headline(result: Result, pictures: list[Picture]) -> None:
+    html, markdown = page(result, pictures), reporting.render_markdown(result)
+
+    body = html[html.index("<body>") :]
+    assert body.index(PHANTOMS) < body.index("<h1>")
+    assert all(
+        f'<span class="badge">{PHANTOMS}</span>' in part for part in re.findall(r'<h2 id="headline.*?</h2>', html)
+    )
+    assert markdown.index(PHANTOMS) < markdown.index("| Dice")
+    for score in ("Dice", "IoU"):
+        assert f"| {score} ({PHANTOMS}) |" in markdown
+    assert "Mendonça" not in html + markdown
+
+
+def test_ph2_is_cited_and_nothing_is_called_a_phantom(
+    result: Result, pictures: list[Picture], config_with: Callable[[dict[str, Any]], Config]
+) -> None:
+    real = ph2(result, config_with)
+    for text in (page(real, pictures), reporting.render_markdown(real)):
+        assert PHANTOMS not in text
+        assert "Mendonça" in text
+
+
+def test_it_is_not_a_medical_device(result: Result, pictures: list[Picture]) -> None:
+    for text in (page(result, pictures), reporting.render_markdown(result)):
+        assert "Not a medical device" in text
+
+
+def test_every_parameter_is_shown(result: Result, pictures: list[Picture]) -> None:
+    html, markdown = page(result, pictures), reporting.render_markdown(result)
+    shown = reporting.parameters(result.config)
+
+    assert shown["train.augment.rotation"] == "30"
+    assert shown["cv.models"] == "[0, 1, all]"
+    assert shown["evaluate.flips"] == "true"
+    assert shown["model.encoder"] == "none"
+    assert {name.split(".")[0] for name in shown} == set(result.config.model_dump())
+    for name, value in shown.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in html
+        assert f"| `{name}` | `{value}` |" in markdown
+
+
+def test_its_origin_is_shown(result: Result, pictures: list[Picture]) -> None:
+    digest = provenance.images(result.lesions, result.lesions.image_id.tolist())["digest"]
+    for text in (page(result, pictures).replace("&#39;", "'"), reporting.render_markdown(result)):
+        assert "tags.fingerprint = 'fingerprint-of-result'" in text
+        assert digest in text
+        for item in ("0", "1", "all"):
+            assert f"fingerprint-of-{item}" in text
+            assert f"sha256-of-{item}" in text
+
+
+def test_where_models_differ_both_values_are_shown(result: Result) -> None:
+    models = [described("0"), described("1", threads=4), described("all")]
+    text = reporting.render_markdown(replace(result, models=models))
+
+    assert "| `threads` | `1 / 4` |" in text
+    assert "| `device` | `cpu` |" in text
+
+
+def test_a_part_of_the_folds_is_called_a_part(result: Result) -> None:
+    assert "20 images, each tested once" in reporting.render_markdown(result)
+
+    half = result.per_image[result.per_image.fold == 1]
+    part = replace(result, per_image=half, metrics=metrics.summary(half, half, result.config.evaluate))
+    assert "10 of 20 images, each tested once" in reporting.render_markdown(part)
+    assert "1 of 2 folds" in reporting.render_markdown(part)
+
+
+def test_undefined_scores_are_named(result: Result) -> None:
+    table = result.per_image.copy()
+    table.loc[0, ["dice", "iou"]] = np.nan
+    text = reporting.render_markdown(replace(result, per_image=table))
+
+    assert "1 images have no Dice, because mask and prediction are empty." in text
+
+
+def test_the_page_loads_nothing(result: Result, pictures: list[Picture], folder: Path) -> None:
+    reporting.write(result, pictures)
+    html = paths.REPORT_HTML.read_text(encoding="utf-8")
+
+    for tag, attributes in Elements(html).found:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        source = attributes.get("src")
+        assert source is None or (tag == "img" and source.startswith("data:image/jpeg;base64,"))
+    assert "default-src 'none'" in html
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_links_lead_to_the_citation_only(
+    result: Result, pictures: list[Picture], config_with: Callable[[dict[str, Any]], Config]
+) -> None:
+    html = page(ph2(result, config_with), pictures)
+    links = [attributes["href"] for _, attributes in Elements(html).found if "href" in attributes]
+
+    assert links == [reporting.PH2["url"]]
+
+
+def test_the_page_is_whole(result: Result, pictures: list[Picture], folder: Path) -> None:
+    """Every element is closed, every id is used once, every image has its text."""
+    reporting.write(result, pictures)
+    elements = Elements(paths.REPORT_HTML.read_text(encoding="utf-8"))
+
+    assert elements.open == []
+    ids = Counter(attributes["id"] for _, attributes in elements.found if "id" in attributes)
+    assert not [name for name, number in ids.items() if number > 1]
+    images = [attributes for tag, attributes in elements.found if tag == "img" and "src" in attributes]
+    assert len(images) == 2 * len(pictures) == 36
+    assert all(attributes["alt"] for attributes in images)
+
+
+def test_names_are_text_not_markup(result: Result, pictures: list[Picture]) -> None:
+    odd = replace(pictures[0], score=pictures[0].score | {"image_id": "<script>x</script>"})
+
+    assert "<script>x" not in page(result, [odd, *pictures[1:]])
+
+
+def test_a_lesion_says_what_was_missed_and_what_was_false(result: Result, pictures: list[Picture]) -> None:
+    """40 px of lesion, of which 10 were missed, and 2 px too many."""
+    picture = replace(pictures[0], score=pictures[0].score | {"image_id": "a", "tp": 30, "fn": 10, "fp": 2})
+
+    assert "25% of the lesion missed, a false area of 5% of its size." in page(result, [picture])
+
+
+def test_markdown_has_no_pictures(result: Result) -> None:
+    text = reporting.render_markdown(result)
+
+    assert "data:" not in text.replace("data.", "")
+    assert "![" not in text
+    assert "<img" not in text
+    assert "\n\n\n" not in text
+
+
+def test_markdown_tables_have_as_many_cells_in_each_row(result: Result) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", reporting.render_markdown(result), re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_the_same_result_gives_the_same_files(result: Result, pictures: list[Picture], folder: Path) -> None:
+    """Also over those of another result, of which nothing stays."""
+
+    def written() -> dict[str, bytes]:
+        reporting.write(result, pictures)
+        return {str(path): path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()}
+
+    first = written()
+    (paths.FIGURES / "001_other.png").write_bytes(b"")
+
+    assert written() == first
+    assert set(first) == {
+        "reports/report.html",
+        "reports/report.md",
+        "reports/figures/histogram.png",
+        "reports/figures/learning_curves.png",
+        *(f"reports/figures/{picture.name}" for picture in pictures),
+    }
+    assert len(first["reports/report.html"]) < 6_000_000
+
+
+def test_the_stage_reads_what_the_others_wrote(
+    result: Result, tiny: Tiny, predictions: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "load_config", lambda: result.config)
+    monkeypatch.setattr(paths, "RAW", tiny.root / paths.RAW)
+    monkeypatch.setattr(paths, "PREDICTIONS", predictions)
+    monkeypatch.setattr(provenance, "code", lambda stage: f"code of {stage}")
+    paths.PREPARED.mkdir()
+    tiny.lesions.to_csv(paths.LESIONS, index=False)
+    for model in result.models:
+        paths.model(model["item"]).mkdir(parents=True)
+        (paths.model(model["item"]) / "model.json").write_text(json.dumps(model), encoding="utf-8")
+    paths.METRICS.parent.mkdir()
+    paths.METRICS.write_text(json.dumps(result.metrics), encoding="utf-8")
+    result.per_image.to_csv(paths.PER_IMAGE, index=False)
+    result.curves.to_csv(paths.CURVES, index=False)
+
+    report.main()
+
+    fingerprint = provenance.of_result(result.config, result.models)
+    assert fingerprint in paths.REPORT_HTML.read_text(encoding="utf-8")
+    assert fingerprint in paths.REPORT_MD.read_text(encoding="utf-8")

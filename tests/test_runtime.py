@@ -1,0 +1,45 @@
+"""`auto` becomes definite, and what is asked for is what there is."""
+
+import os
+from typing import get_args
+
+import pytest
+import torch
+
+from naevi.config import RuntimeConfig
+from naevi.refusal import Refusal
+from naevi.runtime import Runtime, resolve
+
+pytestmark = pytest.mark.usefixtures("torch_threads")
+
+
+def test_auto_is_resolved_to_what_is_here() -> None:
+    runtime = resolve(RuntimeConfig(device="auto", precision="auto", threads="auto"))
+
+    assert runtime.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert runtime.precision in get_args(Runtime.__annotations__["precision"])
+    assert 1 <= runtime.threads <= (os.cpu_count() or 1)
+    assert torch.get_num_threads() == runtime.threads
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_what_is_named_is_kept(precision: str) -> None:
+    runtime = resolve(RuntimeConfig.model_validate({"device": "cpu", "precision": precision, "threads": 3}))
+
+    assert runtime == Runtime("cpu", precision, 3)  # type: ignore[arg-type]
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is here")
+def test_a_device_that_is_not_here_is_refused() -> None:
+    message = r"^runtime.device is cuda, but torch finds no CUDA device here; set it to auto or cpu\.$"
+    with pytest.raises(Refusal, match=message):
+        resolve(RuntimeConfig(device="cuda", precision="auto", threads="auto"))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_a_network_computes_in_the_precision_that_is_named(precision: str, dtype: torch.dtype) -> None:
+    layer, image = torch.nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 4, 4)
+
+    with Runtime("cpu", precision, 1).autocast():  # type: ignore[arg-type]
+        assert layer(image).dtype == dtype

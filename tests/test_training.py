@@ -1,0 +1,215 @@
+"""The loop: it learns, it repeats itself to the bit, it sees each image once an epoch, and it stops at nonsense."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from naevi import metrics, networks, training
+from naevi.config import Config
+from naevi.dataset import Lesions
+from naevi.images import resize_image, resize_mask
+from naevi.phantoms import phantom
+from naevi.prediction import probabilities
+from naevi.refusal import Refusal
+from naevi.runtime import Runtime
+
+CPU = Runtime("cpu", "fp32", 1)
+STILL = dict.fromkeys(("rotation", "scale", "shift", "brightness", "contrast", "saturation", "tint"), 0)
+PLAIN = {"train.augment": STILL | {"flips": False}}
+
+ConfigWith = Callable[[dict[str, Any]], Config]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def one_thread(torch_threads: None) -> None:
+    """The number of threads changes the last digits."""
+    torch.set_num_threads(1)
+
+
+def phantoms(first: int, number: int, size: int = 32) -> Lesions:
+    """Phantoms at the training size, in memory."""
+    made = [phantom(index, height=64, width=64, seed=7) for index in range(first, first + number)]
+    images = np.stack([resize_image(each.image, size) for each in made]).transpose(0, 3, 1, 2)
+    masks = np.stack([resize_mask(each.mask, size) for each in made])[:, None]
+    return Lesions([each.image_id for each in made], torch.from_numpy(images.copy()), torch.from_numpy(masks))
+
+
+def fit(
+    config: Config, lesions: Lesions, validation: Lesions | None = None, network: networks.Normalized | None = None
+) -> tuple[networks.Normalized, pd.DataFrame]:
+    """A fitted network, from the seed if none is given, and its history."""
+    network = network or networks.create(config.model, seed=config.train.seed)
+    history = training.fit(network, lesions, validation, config.train, CPU, on_epoch=lambda _: None)
+    return network, history
+
+
+class Witness(nn.Module):
+    """Remembers what it was shown: of each image in training its first pixel, batch by batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 1, kernel_size=1)
+        self.batches: list[list[int]] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (N, 3, H, W) to logits (N, 1, H, W)."""
+        if self.training:
+            self.batches.append((image[:, 0, 0, 0] * 255).round().int().tolist())
+        logits: Tensor = self.head(image)
+        return logits
+
+
+def shown(config: Config, number: int) -> list[list[list[int]]]:
+    """The batches of each epoch, when each image is filled with its number."""
+    values = torch.arange(number, dtype=torch.uint8).view(-1, 1, 1, 1)
+    lesions = Lesions([str(row) for row in range(number)], values.expand(-1, 3, 8, 8), values.expand(-1, 1, 8, 8) % 2)
+    witness = Witness()
+    fit(config, lesions, network=networks.Normalized(witness, mean=(0, 0, 0), std=(1, 1, 1)))
+    steps = len(witness.batches) // config.train.epochs
+    return [witness.batches[start : start + steps] for start in range(0, len(witness.batches), steps)]
+
+
+@pytest.mark.parametrize("architecture", ["unet-plain", "segnet"])
+def test_it_learns_two_images_by_heart(config_with: ConfigWith, architecture: str) -> None:
+    config = config_with(
+        PLAIN | {"model.architecture": architecture, "train.epochs": 60, "train.lr": 0.01, "train.loss": "bce+dice"}
+    )
+    lesions = phantoms(0, 2)
+
+    network, history = fit(config, lesions)
+
+    prediction = probabilities(network, lesions.images, CPU, flips=False) >= 0.5
+    dice = metrics.scores(metrics.counts(lesions.masks.numpy(), prediction.numpy())).dice
+    assert dice.min() > 0.95
+    assert history.train_loss.iloc[-1] < history.train_loss.iloc[0] / 4
+
+
+def test_equal_seeds_give_equal_weights_and_others_give_others(config_with: ConfigWith) -> None:
+    """Augmented, and with something drawn in between."""
+
+    def weights(seed: int) -> list[bytes]:
+        network, _ = fit(config_with({"train.epochs": 2, "train.seed": seed}), phantoms(0, 6))
+        return [value.numpy().tobytes() for value in network.state_dict().values()]
+
+    first = weights(0)
+    torch.rand(3)
+
+    assert weights(0) == first
+    assert weights(1) != first
+
+
+def test_the_seed_also_decides_the_order_and_the_augmentation(config_with: ConfigWith) -> None:
+    """From the same initial weights."""
+    losses = {}
+    for seed in (0, 1):
+        config = config_with({"train.epochs": 1, "train.seed": seed})
+        _, history = fit(config, phantoms(0, 6), network=networks.create(config.model, seed=0))
+        losses[seed] = history.train_loss.item()
+
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("number", [2, 8, 9, 11])
+def test_each_image_is_seen_once_an_epoch_in_another_order(config_with: ConfigWith, number: int) -> None:
+    epochs = shown(config_with(PLAIN | {"train.epochs": 6, "train.batch_size": 4}), number)
+    orders = [[value for batch in batches for value in batch] for batches in epochs]
+
+    assert len(epochs) == 6
+    assert all(sorted(order) == list(range(number)) for order in orders)
+    assert any(order != orders[0] for order in orders)
+
+
+@pytest.mark.parametrize(
+    ("number", "batch_size", "sizes"),
+    [(8, 4, [4, 4]), (9, 4, [3, 3, 3]), (10, 4, [4, 3, 3]), (4, 3, [2, 2]), (2, 16, [2]), (6, 2, [2, 2, 2])],
+)
+def test_batches_are_of_nearly_equal_size(
+    config_with: ConfigWith, number: int, batch_size: int, sizes: list[int]
+) -> None:
+    (batches,) = shown(config_with(PLAIN | {"train.batch_size": batch_size}), number)
+
+    assert [len(batch) for batch in batches] == sizes
+
+
+@pytest.mark.parametrize("number", [3, 5, 7])
+def test_no_batch_is_of_one_image(config_with: ConfigWith, number: int) -> None:
+    """Batch norm fails on it where only one value a channel is left, as behind five halvings of 32 px."""
+    (batches,) = shown(config_with(PLAIN | {"train.batch_size": 2}), number)
+
+    assert min(len(batch) for batch in batches) > 1
+
+
+def test_the_history_has_a_row_an_epoch(config_with: ConfigWith) -> None:
+    rows: list[training.Row] = []
+    config = config_with({"train.epochs": 3, "train.schedule": "constant", "train.lr": 0.002})
+    network = networks.create(config.model, seed=0)
+    history = training.fit(network, phantoms(0, 4), None, config.train, CPU, on_epoch=rows.append)
+
+    assert list(history.columns) == ["epoch", "lr", "train_loss"]
+    assert history.epoch.tolist() == [1, 2, 3]
+    assert history.lr.tolist() == [0.002] * 3
+    assert rows == history.to_dict("records")
+
+
+def test_with_a_validation_part_the_history_has_its_scores(config_with: ConfigWith) -> None:
+    """The last row is of the network that comes back."""
+    validation = phantoms(6, 3)
+    network, history = fit(config_with({"train.epochs": 2, "train.loss": "bce"}), phantoms(0, 6), validation)
+
+    probability = probabilities(network, validation.images, CPU, flips=False)
+    scores = metrics.scores(metrics.counts(validation.masks.numpy(), (probability >= 0.5).numpy()))
+    loss = nn.functional.binary_cross_entropy(probability, validation.masks.float())
+    assert list(history.columns) == ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
+    assert history.val_dice.iloc[-1] == pytest.approx(scores.dice.mean())
+    assert history.val_iou.iloc[-1] == pytest.approx(scores.iou.mean())
+    assert history.val_loss.iloc[-1] == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_validation_images_teach_nothing(config_with: ConfigWith) -> None:
+    with_validation, _ = fit(config_with({}), phantoms(0, 4), phantoms(6, 3))
+    without, _ = fit(config_with({}), phantoms(0, 4))
+
+    weights = without.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in with_validation.state_dict().items())
+
+
+def test_one_cycle_rises_and_falls_to_nothing(config_with: ConfigWith) -> None:
+    config = config_with({"train.epochs": 30, "train.schedule": "one-cycle", "train.lr": 0.002})
+    lesions = Lesions(["a", "b"], torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.ones(2, 1, 8, 8, dtype=torch.uint8))
+    _, history = fit(config, lesions, network=networks.Normalized(Witness(), mean=(0, 0, 0), std=(1, 1, 1)))
+
+    assert history.lr[0] < 0.0003
+    assert history.lr.max() == pytest.approx(0.002, rel=0.01)
+    assert history.lr.iloc[-1] < 0.00002
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(config_with: ConfigWith) -> None:
+    """It says where, and which images were in the batch."""
+    config = config_with({"train.epochs": 3, "train.batch_size": 2})
+    network = networks.create(config.model, seed=0)
+    nn.init.constant_(network.get_submodule("body.head").bias, float("nan"))
+
+    message = (
+        r"^the loss became nan in epoch 1, step 1, on phantom-0000\d, phantom-0000\d; "
+        r"lower train.lr or set runtime.precision to fp32\.$"
+    )
+    with pytest.raises(Refusal, match=message):
+        fit(config, phantoms(0, 4), network=network)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "message"),
+    [
+        (1, 32, r"^training needs at least 2 images; this part has 1\.$"),
+        (2, 24, "^The network can't take images of preprocess.size 24 px"),
+    ],
+)
+def test_what_can_not_be_fitted_is_refused(config_with: ConfigWith, number: int, size: int, message: str) -> None:
+    with pytest.raises(Refusal, match=message):
+        fit(config_with({}), phantoms(0, number, size))
