@@ -211,25 +211,36 @@ def override(path: Path, assignments: list[str]) -> None:
 
 
 def parse_config(values: Any) -> Config:
-    """The config for a parsed params.yaml; raises Refusal with every problem at once."""
+    """The config for a parsed params.yaml; raises Refusal with every problem at once, one line a place."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        problems = [_sentence(problem) for problem in error.errors()]
-    # A union of types reports one problem a branch; one line a place is enough.
-    lines = list(dict.fromkeys(problems))
-    raise Refusal(f"{paths.PARAMS} has {len(lines)} problem(s):\n" + "\n".join(f"  {line}" for line in lines))
+        problems = error.errors()
+    words = {"extra_forbidden": "there is no such parameter", "missing": "is missing"}
+    lines: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        if problem["type"] == "value_error":  # ours: a rule across fields, which names its place
+            lines[str(problem["ctx"]["error"]), ""] = []
+            continue
+        place = _place(problem["loc"], values)
+        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
+        lines.setdefault((place, got), []).append(words.get(problem["type"], problem["msg"]))
+    told = [place + ": " * bool(said) + " or ".join(said) + got for (place, got), said in lines.items()]
+    raise Refusal(f"{paths.PARAMS} has {len(told)} problem(s):\n" + "\n".join(f"  {line}" for line in told))
 
 
-def _sentence(problem: Any) -> str:
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    place = ".".join(str(part) for part in problem["loc"]) or "the file"
-    if problem["type"] == "extra_forbidden":
-        return f"{place}: there is no such parameter; got {problem['input']!r}"
-    if problem["type"] == "missing":
-        return f"{place}: is missing"
-    return f"{place}: {problem['msg']}; got {problem['input']!r}"
+def _place(location: tuple[int | str, ...], values: Any) -> str:
+    """The dotted key of a problem; pydantic names the branches of a union behind it, which say nothing to users."""
+    parts = []
+    for part in location:
+        if isinstance(values, dict):
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+        else:
+            break
+        parts.append(str(part))
+    return ".".join(parts) or "the file"
 
 
 ARCHITECTURES: tuple[str, ...] = get_args(Architecture)

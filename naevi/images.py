@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from naevi.refusal import Refusal
 
@@ -23,20 +23,22 @@ def read_image(source: Path | bytes) -> Pixels:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
             pixels: Pixels = np.asarray(picture.convert("RGB"))
             return pixels
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (
+        Exception
+    ) as error:  # a spoilt file makes Pillow raise anything, DecompressionBombError and TypeError included
         raise Refusal(f"{name} can't be read as an image: {error}.") from error
 
 
 def read_mask(source: Path) -> Pixels:
     """A mask, uint8 (H, W) of 0 and 1, from a picture that holds only black and white; raises Refusal for others."""
-    grey = read_image(source)[..., 0]
-    values = np.unique(grey)
-    if not set(values.tolist()) <= {0, 255}:
-        shown = ", ".join(str(value) for value in values[:6])
-        raise Refusal(
-            f"A mask holds 0 (skin) and 255 (lesion) only; {source} holds {shown}{', …' * (len(values) > 6)}."
-        )
-    mask: Pixels = (grey == 255).astype(np.uint8)
+    picture = read_image(source)
+    values = np.unique(picture)
+    white = picture == 255
+    mask: Pixels = white.all(axis=2).astype(np.uint8)
+    shown = ", ".join(str(value) for value in values[:6]) + ", …" * (len(values) > 6)
+    if not set(values.tolist()) <= {0, 255} or (white.any(axis=2) != mask).any():
+        colored = " in color" if (picture != picture[..., :1]).any() else ""
+        raise Refusal(f"A mask holds 0 (skin) and 255 (lesion) only; {source} holds {shown}{colored}.")
     return mask
 
 

@@ -37,10 +37,11 @@ def describe(folder: Path) -> dict[str, Any]:
 def read(folder: Path, *, device: str) -> networks.Normalized:
     """The fitted network, ready to predict; raises Refusal when its bytes are not those that model.json names."""
     description = describe(folder)
-    data = (folder / "model.safetensors").read_bytes()
+    file = folder / "model.safetensors"
+    data = file.read_bytes() if file.exists() else b""
     if hashlib.sha256(data).hexdigest() != description["sha256"]:
         raise Refusal(
-            f"{folder}/model.safetensors isn't the file that model.json describes; train it again, or `dvc pull` it."
+            f"{file} is missing or isn't the file that model.json describes; train it again, or `dvc pull` it."
         )
     network = networks.build(ModelConfig.model_validate(description["model"]))
     network.load_state_dict(load(data))

@@ -38,7 +38,7 @@ def locate() -> Path:
 def pictures(source: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each picture under a folder or in an archive, archives in folders included, in a fixed order.
 
-    Raises Refusal for an archive that is no archive or ends early.
+    Raises Refusal for an archive that can't be read.
     """
     if source.is_dir():
         for path in sorted(source.rglob("*")):

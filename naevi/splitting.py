@@ -17,21 +17,24 @@ def assign(lesions: pd.DataFrame, settings: SplitConfig) -> pd.DataFrame:
     Folds have the same mix of diagnoses, groups are never parted, each image is tested once. Of the images outside a
     test part every round(1 / settings.validation)-th validates. The model `all` trains on every image.
 
-    Raises Refusal when a diagnosis has fewer groups than there are folds.
+    Raises Refusal when a diagnosis has fewer groups than there are folds, or too few are left to validate on.
     """
     groups = lesions.groupby("diagnosis").group.nunique()
     if groups.min() < settings.folds:
+        less = f"set split.folds to {groups.min()} or less, or add images" if groups.min() > 1 else "add images"
         raise Refusal(
             f"split.folds is {settings.folds}, but {groups.idxmin()} has {groups.min()} images, duplicates as one; "
-            f"set split.folds to {groups.min()} or less, or add images."
+            f"{less}."
         )
     split = lesions[["image_id", "diagnosis", "group"]].copy()
     for fold, (_, test) in enumerate(_folds(lesions, settings.folds, settings.seed)):
         part = pd.Series("train", index=lesions.index)
         part.iloc[test] = "test"
         rest = lesions[part == "train"]
-        # A small data set is held out in fewer, larger parts: there can't be more than its largest class has images.
-        parts = min(round(1 / settings.validation), int(rest.diagnosis.value_counts().max()))
+        # A small data set is held out in fewer, larger parts: there can't be more than its largest class has groups.
+        parts = min(round(1 / settings.validation), int(rest.groupby("diagnosis").group.nunique().max()))
+        if parts < 2:
+            raise Refusal(f"outside the test part of fold {fold} no diagnosis has two images to share; add images.")
         _, validation = next(_folds(rest, parts, settings.seed))
         part.loc[rest.index[validation]] = "val"
         split[str(fold)] = part

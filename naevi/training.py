@@ -33,8 +33,8 @@ def fit(
 ) -> pd.DataFrame:
     """Fit the network, in place and on its device, to the lesions; return the history, one row an epoch.
 
-    Columns: epoch (from 1), lr (at its end), train_loss; with a validation part also val_loss, val_dice and val_iou,
-    means over its images at the training size. Nothing is chosen by them: the network is that of the last epoch.
+    Columns: epoch (from 1), lr (of its last step), train_loss; with a validation part also val_loss, val_dice and
+    val_iou, means over its images at the training size. Nothing is chosen by them: the network is that of the last epoch.
 
     Raises Refusal when the loss is not finite, there are fewer images than two, or the network can't take their size.
     """
@@ -42,7 +42,7 @@ def fit(
         raise Refusal(f"training needs at least 2 images; this part has {len(lesions)}.")
     network.to(memory_format=torch.channels_last)  # two to three times as fast
     networks.check_size(network, lesions.images.shape[-1])
-    steps = math.ceil(len(lesions) / settings.batch_size)
+    steps = min(math.ceil(len(lesions) / settings.batch_size), len(lesions) // 2)
     optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
     loss_of = losses.loss(settings.loss)
@@ -64,12 +64,14 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no hints there
             optimizer.step()
+            lr = schedule.get_last_lr()[0]
             schedule.step()
             total += _finite(loss, epoch, step, [lesions.ids[row] for row in batch]) * len(batch)
-        row: Row = {"epoch": epoch, "lr": float(schedule.get_last_lr()[0]), "train_loss": total / len(lesions)}
+        row: Row = {"lr": float(lr), "train_loss": total / len(lesions)}
         if validation is not None:
             row |= _validate(network, validation, loss_of, runtime)
-        row = {key: float(f"{value:.6g}") for key, value in row.items()}  # what files and MLflow show alike
+        # Six digits, so that files and MLflow show the same.
+        row = {"epoch": epoch} | {key: float(f"{value:.6g}") for key, value in row.items()}
         history.append(row)
         on_epoch(row)
     return pd.DataFrame(history)

@@ -1,5 +1,6 @@
 """What tests share: configs from the committed params.yaml, a folder to work in, a PH2 of two, twenty phantoms."""
 
+import contextlib
 import copy
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from naevi import lesions, paths, raw, splitting
 from naevi.config import Config, parse_config, read_yaml
 from naevi.images import Pixels, pixel_sha256
+from tests import pipeline
 
 ROOT = Path(__file__).parents[1]
 Overrides = dict[str, Any]
@@ -109,3 +111,13 @@ def ph2_alike(folder: Path) -> dict[str, tuple[Pixels, Pixels]]:
     table = pd.DataFrame(rows, columns=["image_id", "diagnosis", "image_sha256", "mask_sha256"])
     table.to_csv(paths.MANIFEST, index=False)
     return made
+
+
+@pytest.fixture(scope="session")
+def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which the whole pipeline has run once, on twenty phantoms; tests leave it as they found it."""
+    folder = tmp_path_factory.mktemp("small") / "repository"
+    with contextlib.chdir(ROOT):
+        pipeline.make(folder)
+    pipeline.run(folder, "dvc", "repro")
+    return folder

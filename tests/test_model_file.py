@@ -82,7 +82,9 @@ def test_a_changed_byte_is_refused(
     weights[position] ^= 1
     (tmp_path / "model.safetensors").write_bytes(weights)
 
-    message = "model.safetensors isn't the file that model.json describes; train it again, or `dvc pull` it"
+    message = (
+        "model.safetensors is missing or isn't the file that model.json describes; train it again, or `dvc pull` it"
+    )
     with pytest.raises(Refusal, match=message):
         model_file.read(tmp_path, device="cpu")
 

@@ -76,6 +76,7 @@ def test_another_item_runtime_or_data_is_another_model(
         ({"train.lr": 0.5}, False),
         ({"train.augment.tint": 0.5}, False),
         ({"model.architecture": "segnet"}, False),
+        ({"model.encoder": "resnet18", "model.weights": "imagenet"}, True),  # unet-plain has its own encoder
         # What the model's bytes don't depend on, but for the data that come of it.
         ({"evaluate.threshold": 0.4}, True),
         ({"cv.models": [0]}, True),
@@ -112,16 +113,15 @@ def test_another_version_of_a_package_is_another_model(
     assert of_model(config_with({}))["fingerprint"] != origin["fingerprint"]
 
 
-def test_a_result_is_its_params_its_models_and_the_evaluating_code(small: Path, config_with: ConfigWith) -> None:
-    models = [{"sha256": "1"}, {"sha256": "2"}]
-    first = provenance.of_result(config_with({}), models)
+def test_a_result_is_its_params_its_models_and_its_figures(config_with: ConfigWith) -> None:
+    config, models, figures = config_with({}), [{"sha256": "1"}, {"sha256": "2"}], {"dice": {"mean": 0.9}}
+    first = provenance.of_result(config, models, figures)
 
-    assert provenance.of_result(config_with({}), [dict(each) for each in models]) == first
-    assert provenance.of_result(config_with({"evaluate.threshold": 0.4}), models) != first
-    assert provenance.of_result(config_with({}), models[:1]) != first
-    assert provenance.of_result(config_with({}), [{"sha256": "1"}, {"sha256": "3"}]) != first
-    (small / "other.py").write_text("2\n")
-    assert provenance.of_result(config_with({}), models) != first
+    assert provenance.of_result(config_with({}), [dict(each) for each in models], dict(figures)) == first
+    assert provenance.of_result(config_with({"evaluate.threshold": 0.4}), models, figures) != first
+    assert provenance.of_result(config, models[:1], figures) != first
+    assert provenance.of_result(config, [{"sha256": "1"}, {"sha256": "3"}], figures) != first
+    assert provenance.of_result(config, models, {"dice": {"mean": 0.8}}) != first
 
 
 def test_the_order_of_keys_is_no_difference() -> None:

@@ -310,6 +310,6 @@ def test_the_stage_reads_what_the_others_wrote(
 
     report.main()
 
-    fingerprint = provenance.of_result(result.config, result.models)
+    fingerprint = provenance.of_result(result.config, result.models, result.metrics)
     assert fingerprint in paths.REPORT_HTML.read_text(encoding="utf-8")
     assert fingerprint in paths.REPORT_MD.read_text(encoding="utf-8")

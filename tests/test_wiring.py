@@ -39,7 +39,9 @@ def imports(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("naevi."):
             found.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
-            assert not any(alias.name.startswith("naevi") for alias in node.names), f"{file}: write `from naevi import …`"
+            assert not any(alias.name.startswith("naevi") for alias in node.names), (
+                f"{file}: write `from naevi import …`"
+            )
     return found
 
 
@@ -126,8 +128,12 @@ def file_problems(pipeline: dict, opened: dict[str, dict[str, list[str]]]) -> li
         read, wrote = opened[name]["read"], opened[name]["write"]
         found += [f"{name} read {file}, undeclared" for file in read if not _under(file, deps + outs)]
         found += [f"{name} wrote {file}, undeclared" for file in wrote if not _under(file, outs)]
-        found += [f"{name} lists {dep}, which it didn't read" for dep in deps if not any(_under(f, [dep]) for f in read)]
-        found += [f"{name} lists {out}, which it didn't write" for out in outs if not any(_under(f, [out]) for f in wrote)]
+        found += [
+            f"{name} lists {dep}, which it didn't read" for dep in deps if not any(_under(f, [dep]) for f in read)
+        ]
+        found += [
+            f"{name} lists {out}, which it didn't write" for out in outs if not any(_under(f, [out]) for f in wrote)
+        ]
     return found
 
 
