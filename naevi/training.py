@@ -34,7 +34,7 @@ def fit(
     """Fit the network, in place and on its device, to the lesions; return the history, one row an epoch.
 
     Columns: epoch (from 1), lr (of its last step), train_loss; with a validation part also val_loss, val_dice and
-    val_iou, means over its images at the training size. Nothing is chosen by them: the network is that of the last epoch.
+    val_iou, means over its images at the training size. Nothing is chosen by them: the last epoch's network stays.
 
     Raises Refusal when the loss is not finite, there are fewer images than two, or the network can't take their size.
     """
