@@ -1,13 +1,9 @@
 """The whole pipeline on phantoms, in a repository of its own beside the committed results."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from naevi import config, paths
-from naevi.refusal import Refusal
+from naevi import commands, config, paths
 
 FOLDER = Path(".demo")
 # The committed results are PH2's; the demo makes its own.
@@ -27,7 +23,7 @@ def make(folder: Path = FOLDER, settings: list[str] = SETTINGS) -> None:
     What an earlier demo left there (DVC's cache, MLflow's store) stays.
     """
     folder.mkdir(exist_ok=True)
-    tracked = _output("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    tracked = commands.run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in tracked:
         if name and Path(name).is_file() and not name.startswith(LEFT_OUT):
             target = folder / name
@@ -59,18 +55,5 @@ def main() -> None:
 
 
 def _run(folder: Path, *command: str) -> None:
-    # The demo's store is its own, whatever the user's environment says; python must be the one that runs this.
-    environment = {key: value for key, value in os.environ.items() if key not in ("DVC_ROOT", "MLFLOW_TRACKING_URI")}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    done = subprocess.run(command, cwd=folder, env=environment, check=False)
-    if done.returncode:
-        raise Refusal(
-            f"`{' '.join(command)}` in {folder} ended with exit code {done.returncode}; what it said stands above."
-        )
-
-
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Refusal(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
-    return done.stdout
+    # The demo has its own store, whatever the user's environment names.
+    commands.run(*command, folder=folder, show=True, without=("DVC_ROOT", "MLFLOW_TRACKING_URI"))

@@ -1,16 +1,17 @@
 """Published results: a named setting, what it overrides, and what it measured; and the table of them in the README."""
 
-import json
-import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from naevi import metrics, paths
+from dvc import api
+
+from naevi import commands, metrics, paths
 from naevi.refusal import Refusal
 
 FILES = (paths.METRICS, paths.PER_IMAGE)
 DEFAULT = "default"
+# What decides a result, beside the data that dvc.lock names.
+DECIDING = ("naevi", "stages", "params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock", "data")
 README = Path("README.md")
 BEGIN, END = "<!-- results: written by `make table` -->\n", "<!-- end of results -->\n"
 
@@ -18,16 +19,19 @@ BEGIN, END = "<!-- results: written by `make table` -->\n", "<!-- end of results
 def publish(name: str, assignments: list[str]) -> None:
     """Run the experiment with these assignments (train.lr=0.001, …) and keep its figures under reports/results/<name>.
 
-    It runs beside the workspace, from the last commit, which stays as it is. Raises Refusal when it fails.
+    It runs beside the workspace, which stays as it is. Raises Refusal when it fails, and where code, parameters or lock
+    are not committed: the overrides would then not say what was run.
     """
+    changed = commands.run("git", "status", "--porcelain", "--", *DECIDING).split()[1::2]
+    if changed:
+        raise Refusal(f"a published result is one of a commit, but these are not committed: {', '.join(changed)}.")
     experiment = f"result-{name}"
     settings = [part for assignment in assignments for part in ("--set-param", assignment)]
-    _output("dvc", "exp", "run", "--temp", "--force", "--name", experiment, *settings, show=True)
+    commands.run("dvc", "exp", "run", "--temp", "--force", "--name", experiment, *settings, show=True)
     folder = paths.RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    revision = _revision(experiment)
     for file in FILES:
-        (folder / file.name).write_text(_output("git", "show", f"{revision}:{file.as_posix()}"), encoding="utf-8")
+        (folder / file.name).write_text(api.read(file.as_posix(), rev=experiment), encoding="utf-8")
     (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in assignments), encoding="utf-8")
 
 
@@ -65,18 +69,3 @@ def _line(name: str, figures: dict[str, Any]) -> str:
     dice, iou = (f"{f['mean']:.4f} [{f['low']:.4f}, {f['high']:.4f}]" for f in (figures["dice"], figures["iou"]))
     tail = f"{figures['dice']['p05']:.3f} | {figures['val']['dice']:.4f} | {figures['images']}"
     return f"| {name} | {dice} | {iou} | {tail} |"
-
-
-def _revision(experiment: str) -> str:
-    listed: dict[str, list[dict[str, str]]] = json.loads(_output("dvc", "exp", "list", "--json"))
-    found = [entry for entries in listed.values() for entry in entries if entry["name"] == experiment]
-    if not found:
-        raise Refusal(f"DVC lists no experiment {experiment} on this commit, though it ran; see `dvc exp list`.")
-    return found[0]["rev"]
-
-
-def _output(*command: str, show: bool = False) -> str:
-    done = subprocess.run(command, stdout=None if show else subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise Refusal(f"`{shlex.join(command)}` ended with exit code {done.returncode}; what it said stands above.")
-    return done.stdout or ""

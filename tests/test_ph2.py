@@ -1,6 +1,7 @@
 """PH2 is known by its pixels. Here two random pictures of 6 x 5 px play PH2; the manifest in git is the real one."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from naevi import paths, ph2
+from naevi import paths, ph2, sources
 from naevi.images import Pixels, read_image, read_mask
 from naevi.refusal import Refusal
 
+ROOT = Path(__file__).parents[1]
 Alike = dict[str, tuple[Pixels, Pixels]]
 
 
@@ -98,3 +100,18 @@ def test_the_manifest_in_git_has_all_of_ph2(folder: Path) -> None:
     assert manifest.image_id.str.fullmatch(r"IMD\d{3}").all()
     assert hashes.is_unique
     assert hashes.str.fullmatch("[0-9a-f]{64}").all()
+
+
+@pytest.mark.skipif("NAEVI_SOURCE" not in os.environ, reason="NAEVI_SOURCE names no PH2 archive or folder")
+def test_the_real_archive_holds_every_image_and_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each lands under its own id, at its own size."""
+    monkeypatch.chdir(ROOT)
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+
+    labels = ph2.collect(sources.pictures(Path(os.environ["NAEVI_SOURCE"])), tmp_path)
+
+    assert len(labels) == 200
+    sizes = {read_image(path).shape for path in (tmp_path / "images").glob("*.png")}
+    assert len(sizes) == 28
+    assert sum(1 for _ in (tmp_path / "masks").glob("IMD*.png")) == 200

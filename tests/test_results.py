@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from naevi import metrics, paths, results
+from naevi import demo, metrics, paths, results
 from naevi.config import load_config, override
 from naevi.refusal import Refusal
 from tests import pipeline
@@ -57,6 +57,7 @@ def test_an_override_of_something_unknown_is_refused(tmp_path: Path) -> None:
 def test_publishing_runs_the_experiment_and_keeps_its_figures(small_repository: Path, tmp_path: Path) -> None:
     folder = tmp_path / "repository"
     shutil.copytree(small_repository, folder, symlinks=True)
+    demo.commit(folder, "Run")
     params = (folder / paths.PARAMS).read_bytes()
 
     pipeline.run(folder, "python", "-m", "naevi", "result", "tried", "-S", "evaluate.threshold=0.4")
@@ -68,12 +69,14 @@ def test_publishing_runs_the_experiment_and_keeps_its_figures(small_repository: 
     assert (kept / "metrics.json").read_bytes() != (folder / paths.METRICS).read_bytes()
     assert (folder / paths.PARAMS).read_bytes() == params
 
-
-def test_a_failed_experiment_publishes_nothing(small_repository: Path) -> None:
-    printed = pipeline.run(
-        small_repository, "python", "-m", "naevi", "result", "wrong", "-S", "train.lr=-1", check=False
-    )
+    printed = pipeline.run(folder, "python", "-m", "naevi", "result", "wrong", "-S", "train.lr=-1", check=False)
 
     assert "train.lr: Input should be greater than 0; got -1" in printed
     assert "ended with exit code" in printed
-    assert not (small_repository / paths.RESULTS / "wrong").exists()
+    assert not (folder / paths.RESULTS / "wrong").exists()
+
+
+def test_what_is_not_committed_is_not_published(small_repository: Path) -> None:
+    printed = pipeline.run(small_repository, "python", "-m", "naevi", "result", "loose", check=False)
+
+    assert "naevi: a published result is one of a commit, but these are not committed: data/split.csv" in printed
