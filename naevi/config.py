@@ -210,6 +210,14 @@ def override(path: Path, assignments: list[str]) -> None:
         yaml.dump(document, file)
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} → {"a.b": 1}: every value by its dotted name."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def parse_config(values: Any) -> Config:
     """The config for a parsed params.yaml; raises Refusal with every problem at once, one line a place."""
     try:

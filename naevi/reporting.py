@@ -7,7 +7,6 @@ import base64
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from naevi import figures, paths
-from naevi.config import Config
+from naevi.config import Config, flat
 from naevi.figures import Picture
 from naevi.images import Pixels, write_image
 from naevi.metrics import SCORES
@@ -101,16 +100,12 @@ def render_markdown(result: Result) -> str:
 
 def parameters(config: Config) -> dict[str, str]:
     """Every parameter by its dotted name, as params.yaml would write it."""
-    return dict(_flat(config.model_dump()))
+    return {name: _text(value) for name, value in flat(config.model_dump()).items()}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
-            yield prefix + key, text.removesuffix(".0")
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
+    return text.removesuffix(".0")
 
 
 def _content(result: Result) -> dict[str, Any]:

@@ -7,11 +7,12 @@ MLflow is imported where it is used: it takes seconds, and other stages never ne
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ import pandas as pd
 from filelock import FileLock
 
 from naevi import metrics, model_file, paths, provenance
-from naevi.config import Config, read_yaml
+from naevi.config import Config, flat, read_yaml
+from naevi.refusal import Refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,30 +50,43 @@ def _lock() -> FileLock:
 
 
 def _open() -> "tuple[MlflowClient, str]":
-    """A client and the experiment's id; makes the store and the experiment where there is none."""
+    """A client and the experiment's id; makes the store and the experiment where there is none.
+
+    Raises Refusal where the store can't be opened.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    import logging
-
     import mlflow
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri())
-    with _lock():
-        client = mlflow.MlflowClient(uri())
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return client, experiment.experiment_id
-        # An own sqlite store would else put artifacts under the current folder, which DVC deletes after `--temp`.
-        own = uri().startswith("sqlite:")
-        return client, client.create_experiment(EXPERIMENT, (root() / "mlartifacts").as_uri() if own else None)
+    # An own sqlite store would else put artifacts under the current folder, which DVC deletes after `--temp`.
+    artifacts = (root() / "mlartifacts").as_uri() if uri().startswith("sqlite:") else None
+    try:
+        with _lock():
+            client = mlflow.MlflowClient(uri())
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            return client, experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifacts)
+    except Exception as error:  # sqlalchemy's, requests' or MLflow's own
+        way = "start its server, or move the file away"
+        raise Refusal(f"MLflow's store {uri()} can't be opened ({_reason(error)}); {way}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _runs(client: "MlflowClient", experiment: str, fingerprint: str, status: str) -> "list[Run]":
     """Runs with this fingerprint and status, the oldest first."""
     wanted = f"tags.fingerprint = '{fingerprint}' and attributes.status = '{status}'"
     return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"]))
+
+
+def _close_stale(client: "MlflowClient", experiment: str, fingerprint: str) -> None:
+    """End as KILLED what its process left RUNNING when it died without a word."""
+    for run in _runs(client, experiment, fingerprint, "RUNNING"):
+        client.set_terminated(run.info.run_id, "KILLED")
 
 
 # Children: models
@@ -82,48 +97,52 @@ class Child:
 
     def __init__(self, origin: dict[str, Any]) -> None:
         """Open the run, unless the store has a FINISHED one of this fingerprint already."""
-        self._origin = origin
-        self._client: MlflowClient | None = None
-        self._run_id = ""
+        self._images = origin["data"]["train"]["images"]
         self._epoch_began = time.monotonic()
-        self._try(self._start)
+        self._run: tuple[MlflowClient, str] | None = None
+        with self._harmless():
+            self._run = _begin(origin)
 
     def log_epoch(self, row: Row) -> None:
         """Log a row of the history, and images per second, which no file has."""
-        seconds = time.monotonic() - self._epoch_began
-        self._epoch_began = time.monotonic()
-        live = {"images_per_s": self._origin["data"]["train"]["images"] / seconds}
-        self._try(lambda client: _log_history(client, self._run_id, [row | live]))
+        now = time.monotonic()
+        live = {"images_per_s": self._images / (now - self._epoch_began)}
+        self._epoch_began = now
+        with self._harmless():
+            if self._run:
+                _log_history(*self._run, [row | live])
 
     def log_model(self, folder: Path) -> None:
         """Log the files of the fitted model."""
-        self._try(lambda client: client.log_artifacts(self._run_id, str(folder), "model"))
+        with self._harmless():
+            if self._run:
+                client, run_id = self._run
+                client.log_artifacts(run_id, str(folder), "model")
 
     def end(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED."""
-        self._try(lambda client: client.set_terminated(self._run_id, status))
+        with self._harmless():
+            if self._run:
+                client, run_id = self._run
+                client.set_terminated(run_id, status)
 
-    def _start(self, _: Any) -> None:
-        client, experiment = _open()
-        fingerprint = self._origin["fingerprint"]
-        for stale in _runs(client, experiment, fingerprint, "RUNNING"):  # its process died without a word
-            client.set_terminated(stale.info.run_id, "KILLED")
-        if not _runs(client, experiment, fingerprint, "FINISHED"):
-            self._run_id = _create_child(client, experiment, self._origin)
-            self._client = client
-
-    def _try(self, call: "Callable[[MlflowClient], None]") -> None:
-        starting = call == self._start
-        if self._client is None and not starting:
-            return
+    @contextmanager
+    def _harmless(self) -> Iterator[None]:
         try:
-            call(self._client)  # type: ignore[arg-type]  # None only for _start, which opens it
+            yield
         except Exception as error:  # whatever MLflow raises must not cost a trained model
-            self._client = None
-            reason = " ".join(str(error).split())[:200]
-            print(
-                f"naevi: MLflow doesn't log this model ({reason}); `make ui` or `dvc repro -s -f track` repairs that."
-            )
+            self._run = None
+            repair = "`make ui` or `dvc repro -s -f track` repairs that"
+            print(f"naevi: MLflow doesn't log this model ({_reason(error)}); {repair}.")
+
+
+def _begin(origin: dict[str, Any]) -> "tuple[MlflowClient, str] | None":
+    """Client and id of a new run, or None where this model is recorded already."""
+    client, experiment = _open()
+    _close_stale(client, experiment, origin["fingerprint"])
+    if _runs(client, experiment, origin["fingerprint"], "FINISHED"):
+        return None
+    return client, _create_child(client, experiment, origin)
 
 
 @contextmanager
@@ -172,14 +191,14 @@ def _log_history(client: "MlflowClient", run_id: str, rows: list[Row]) -> None:
         client.log_batch(run_id, metrics=points[start : start + 1000])
 
 
-def _restore_child(client: "MlflowClient", experiment: str, folder: Path) -> str:
-    origin = model_file.describe(folder)
+def _restore_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) -> str:
+    """Record a model from its files: one that DVC restored, or whose run was lost."""
+    _close_stale(client, experiment, origin["fingerprint"])
+    folder = paths.model(origin["item"])
     run_id = _create_child(client, experiment, origin)
     client.set_tag(run_id, "restored", "true")  # its times are those of the repair
-    history = pd.read_csv(folder / "history.csv")
-    _log_history(
-        client, run_id, [{str(key): value for key, value in row.items()} for row in history.to_dict("records")]
-    )
+    history = pd.read_csv(folder / "history.csv").to_dict("records")
+    _log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history])
     client.log_artifacts(run_id, str(folder), "model")
     client.set_terminated(run_id, "FINISHED")
     return run_id
@@ -192,13 +211,9 @@ def reconcile(config: Config) -> None:
     """Make MLflow hold the current result and its models once each: log what is missing, drop what is double."""
     client, experiment = _open()
     with _lock():
-        children = [_one_child(client, experiment, paths.model(item)) for item in config.items()]
         models = [model_file.describe(paths.model(item)) for item in config.items()]
-        fingerprint = provenance.of_result(config, models, metrics.read(paths.METRICS))
-        for stale in _runs(client, experiment, fingerprint, "RUNNING"):
-            client.set_terminated(stale.info.run_id, "KILLED")
-        parents = _runs(client, experiment, fingerprint, "FINISHED")
-        parent = parents[0].info.run_id if parents else _create_parent(client, experiment, fingerprint, config)
+        children = [_one_child(client, experiment, model) for model in models]
+        parent = _one_parent(client, experiment, config, models)
         _note_experiment(client, parent)
         for run_id in children:
             known = client.get_run(run_id).data.tags.get("mlflow.parentRunId")
@@ -206,18 +221,26 @@ def reconcile(config: Config) -> None:
                 client.set_tag(run_id, "mlflow.parentRunId", parent)
 
 
-def _one_child(client: "MlflowClient", experiment: str, folder: Path) -> str:
-    runs = _runs(client, experiment, model_file.describe(folder)["fingerprint"], "FINISHED")
+def _one_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) -> str:
+    runs = _runs(client, experiment, origin["fingerprint"], "FINISHED")
     for double in runs[1:]:  # two experiments trained the same model at the same time
         client.delete_run(double.info.run_id)
-    return str(runs[0].info.run_id) if runs else _restore_child(client, experiment, folder)
+    return str(runs[0].info.run_id) if runs else _restore_child(client, experiment, origin)
 
 
-def _create_parent(client: "MlflowClient", experiment: str, fingerprint: str, config: Config) -> str:
+def _one_parent(client: "MlflowClient", experiment: str, config: Config, models: list[dict[str, Any]]) -> str:
+    fingerprint = provenance.of_result(config, models, metrics.read(paths.METRICS))
+    runs = _runs(client, experiment, fingerprint, "FINISHED")
+    return str(runs[0].info.run_id) if runs else _create_parent(client, experiment, config, fingerprint, models)
+
+
+def _create_parent(
+    client: "MlflowClient", experiment: str, config: Config, fingerprint: str, models: list[dict[str, Any]]
+) -> str:
     from mlflow.entities import Metric
 
-    figures = _flat(metrics.read(paths.METRICS))
-    models = [model_file.describe(paths.model(item)) for item in config.items()]
+    _close_stale(client, experiment, fingerprint)
+    figures = flat(metrics.read(paths.METRICS))
     tags = _tags(fingerprint, config.data.source) | {
         "kind": "result",
         "children": " ".join(model["fingerprint"] for model in models),
@@ -275,15 +298,7 @@ def _tags(fingerprint: str, dataset: str) -> dict[str, str]:
 def _log_params(client: "MlflowClient", run_id: str, values: dict[str, Any]) -> None:
     from mlflow.entities import Param
 
-    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flat(values).items()])
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} → {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flat(values).items()])
 
 
 def _dataset(name: str, data: dict[str, Any], part: str) -> Any:

@@ -113,5 +113,5 @@ def test_the_real_archive_holds_every_image_and_mask(tmp_path: Path, monkeypatch
 
     assert len(labels) == 200
     sizes = {read_image(path).shape for path in (tmp_path / "images").glob("*.png")}
-    assert len(sizes) == 28
+    assert len(sizes) == 24
     assert sum(1 for _ in (tmp_path / "masks").glob("IMD*.png")) == 200
