@@ -4,7 +4,7 @@ Mendonça, Ferreira, Marques, Marçal, Rozeira: "PH2 - A dermoscopic image datab
 EMBC 2013, https://www.fc.up.pt/addi/ph2%20database.html. For research and education only.
 
 80 common nevi, 80 atypical nevi, 40 melanomas in 24 sizes, 761 to 769 px wide and 553 to 577 px high (the paper states
-768x560). 199 masks are 1-bit BMP, IMD002's is 24-bit. The archive also holds masks of color regions, which are not used.
+768x560). 199 masks are 1-bit BMP, IMD002's is 24-bit. The archive also holds masks of color regions, which aren't used.
 
 A picture is recognized by the SHA-256 of its pixels in data/ph2.csv, whatever a mirror calls it.
 """
