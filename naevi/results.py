@@ -27,7 +27,9 @@ def publish(name: str, assignments: list[str]) -> None:
         raise Refusal(f"a published result is one of a commit, but these are not committed: {', '.join(changed)}.")
     experiment = f"result-{name}"
     settings = [part for assignment in assignments for part in ("--set-param", assignment)]
-    commands.run("dvc", "exp", "run", "--temp", "--force", "--name", experiment, *settings, show=True)
+    if experiment in commands.run("dvc", "exp", "list", "--name-only").split():
+        commands.run("dvc", "exp", "remove", experiment)  # --force would also run again what is up to date
+    commands.run("dvc", "exp", "run", "--temp", "--name", experiment, *settings, show=True)
     folder = paths.RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
     for file in FILES:
