@@ -26,7 +26,8 @@ setup: .venv/installed
 demo: setup
 	python -m naevi demo
 
-demo-ui:
+demo-ui: setup
+	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
 	cd .demo && mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 repro: setup
@@ -36,6 +37,7 @@ repro: setup
 
 ui: setup
 	dvc repro --single-item --force track
+	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
 # make result NAME=lesson-12-unet SET="-S model.architecture=unet-plain -S train.epochs=30"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import mlflow
@@ -19,9 +20,16 @@ from tests.pipeline import STAGES
 TRACK = ("dvc", "repro", "--single-item", "--force", "track")
 
 
+def store(folder: Path) -> str:
+    """A folder's own store as it is now: a copy, because MLflow keeps a file that it once opened, deleted or not."""
+    copy = Path(tempfile.mkdtemp(dir=folder.parent)) / "mlflow.db"
+    shutil.copyfile(folder / "mlflow.db", copy)
+    return f"sqlite:///{copy}"
+
+
 def runs(folder: Path, kind: str) -> list[Run]:
     """The FINISHED runs of a kind in a folder's own store."""
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    client = mlflow.MlflowClient(store(folder))
     experiment = client.get_experiment_by_name("naevi")
     assert experiment is not None
     wanted = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
@@ -30,7 +38,7 @@ def runs(folder: Path, kind: str) -> list[Run]:
 
 def curve(folder: Path, run: Run, key: str) -> list[tuple[int, float]]:
     """Step and value of each point, sorted."""
-    history = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_metric_history(run.info.run_id, key)
+    history = mlflow.MlflowClient(store(folder)).get_metric_history(run.info.run_id, key)
     return sorted((point.step, point.value) for point in history)
 
 
@@ -102,7 +110,7 @@ def test_the_usable_model_in_mlflow_gives_the_logits_of_the_file(repository: Pat
 
     (parent,) = runs(repository, "result")
     image = np.random.default_rng(0).random((3, 3, 32, 32), dtype=np.float32)
-    mlflow.set_tracking_uri(f"sqlite:///{repository / 'mlflow.db'}")
+    mlflow.set_tracking_uri(store(repository))
 
     served = mlflow.pyfunc.load_model(f"runs:/{parent.info.run_id}/model").predict(image)
 

@@ -60,10 +60,10 @@ def test_publishing_runs_the_experiment_and_keeps_its_figures(small_repository: 
     demo.commit(folder, "Run")
     params = (folder / paths.PARAMS).read_bytes()
 
-    pipeline.run(folder, "python", "-m", "naevi", "result", "tried", "-S", "evaluate.threshold=0.4")
+    pipeline.run(folder, "python", "-m", "naevi", "result", "tried", "-S", "evaluate.threshold=0.99")
 
     kept = folder / paths.RESULTS / "tried"
-    assert (kept / "overrides.txt").read_text(encoding="utf-8") == "evaluate.threshold=0.4\n"
+    assert (kept / "overrides.txt").read_text(encoding="utf-8") == "evaluate.threshold=0.99\n"
     assert metrics.read(kept / "metrics.json")["images"] == 20
     assert len(pd.read_csv(kept / "per_image.csv")) == 20
     assert (kept / "metrics.json").read_bytes() != (folder / paths.METRICS).read_bytes()
