@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from naevi import paths
-from naevi.refusal import Refusal
+from naevi.refusal import Refusal, reason
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -186,8 +186,7 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise Refusal(f"{path} can't be read: {error.strerror}.") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise Refusal(f"{path} is not YAML: {reason}") from error
+        raise Refusal(f"{path} is not YAML: {reason(error)}") from error
 
 
 def override(path: Path, assignments: list[str]) -> None:

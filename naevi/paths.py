@@ -7,6 +7,8 @@ PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 MANIFEST = Path("data/ph2.csv")  # in git: which pixels are PH2
 
+EXTERNAL = Path("data/external")  # where a user may put an archive or a folder
+
 RAW = Path("data/raw")  # images/<id>.png, masks/<id>.png (0/255) and labels.csv, at native size
 PREPARED = Path("data/prepared")  # the same at the training size, with lesions.csv
 LESIONS = PREPARED / "lesions.csv"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from lzma import LZMAError
 from pathlib import Path
 
+from naevi import paths
 from naevi.images import SUFFIXES
 from naevi.refusal import Refusal
 
-EXTERNAL = Path("data/external")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz")
 
 
@@ -24,12 +24,12 @@ def locate() -> Path:
                 f"NAEVI_SOURCE names {named}, which doesn't exist; name a folder or an archive ({', '.join(ARCHIVES)})."
             )
         return Path(named)
-    if EXTERNAL.is_dir() and any(EXTERNAL.iterdir()):
-        return EXTERNAL
+    if paths.EXTERNAL.is_dir() and any(paths.EXTERNAL.iterdir()):
+        return paths.EXTERNAL
     raise Refusal(
         "the PH2 images are not here yet, and the ways on are:\n"
         "  NAEVI_SOURCE=<PH2 archive or folder> make repro\n"
-        f"  put the archive or folder into {EXTERNAL}/, then make repro\n"
+        f"  put the archive or folder into {paths.EXTERNAL}/, then make repro\n"
         "  make demo   (the whole pipeline on generated images)\n"
         "PH2 is free for research and education: https://www.fc.up.pt/addi/ph2%20database.html"
     )

@@ -1,7 +1,7 @@
 """MLflow, all of it: a mirror of what the files say, live while a model trains, and repaired from the files by `track`.
 
 A child run is a fitted model, found by the fingerprint in its model.json. A parent run is a result, found by the
-fingerprint of params.yaml, models and evaluating code. Only FINISHED runs count, and there is one for each fingerprint.
+fingerprint of params.yaml, models and figures. Only FINISHED runs count, and there is one for each fingerprint.
 
 MLflow is imported where it is used: it takes seconds, and other stages never need it.
 """
@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from naevi import metrics, model_file, paths, provenance
 from naevi.config import Config, flat, read_yaml
-from naevi.refusal import Refusal
+from naevi.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,11 +70,7 @@ def _open() -> "tuple[MlflowClient, str]":
             return client, experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifacts)
     except Exception as error:  # sqlalchemy's, requests' or MLflow's own
         way = "start its server, or move the file away"
-        raise Refusal(f"MLflow's store {uri()} can't be opened ({_reason(error)}); {way}.") from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise Refusal(f"MLflow's store {uri()} can't be opened ({reason(error)[:200]}); {way}.") from error
 
 
 def _runs(client: "MlflowClient", experiment: str, fingerprint: str, status: str) -> "list[Run]":
@@ -133,7 +129,7 @@ class Child:
         except Exception as error:  # whatever MLflow raises must not cost a trained model
             self._run = None
             repair = "`make ui` or `dvc repro -s -f track` repairs that"
-            print(f"naevi: MLflow doesn't log this model ({_reason(error)}); {repair}.")
+            print(f"naevi: MLflow doesn't log this model ({reason(error)[:200]}); {repair}.")
 
 
 def _begin(origin: dict[str, Any]) -> "tuple[MlflowClient, str] | None":
@@ -229,18 +225,25 @@ def _one_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) 
 
 
 def _one_parent(client: "MlflowClient", experiment: str, config: Config, models: list[dict[str, Any]]) -> str:
-    fingerprint = provenance.of_result(config, models, metrics.read(paths.METRICS))
+    figures = metrics.read(paths.METRICS)
+    fingerprint = provenance.of_result(config, models, figures)
     runs = _runs(client, experiment, fingerprint, "FINISHED")
-    return str(runs[0].info.run_id) if runs else _create_parent(client, experiment, config, fingerprint, models)
+    if runs:
+        return str(runs[0].info.run_id)
+    return _create_parent(client, experiment, fingerprint, config, models, figures)
 
 
 def _create_parent(
-    client: "MlflowClient", experiment: str, config: Config, fingerprint: str, models: list[dict[str, Any]]
+    client: "MlflowClient",
+    experiment: str,
+    fingerprint: str,
+    config: Config,
+    models: list[dict[str, Any]],
+    figures: dict[str, Any],
 ) -> str:
     from mlflow.entities import Metric
 
     _close_stale(client, experiment, fingerprint)
-    figures = flat(metrics.read(paths.METRICS))
     tags = _tags(fingerprint, config.data.source) | {
         "kind": "result",
         "children": " ".join(model["fingerprint"] for model in models),
@@ -251,7 +254,7 @@ def _create_parent(
     run_id = str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     _log_params(client, run_id, config.model_dump())
     now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in figures.items()])
+    client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in flat(figures).items()])
     lesions = pd.read_csv(paths.LESIONS)
     everything = provenance.images(lesions, pd.read_csv(paths.PER_IMAGE).image_id.tolist())
     client.log_inputs(run_id, [_dataset(config.data.source, everything, "test")])
