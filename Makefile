@@ -47,9 +47,12 @@ result: setup
 table: setup
 	python -m naevi table
 
-# Needs uv. CUDA's libraries and triton are left out: torch pins them itself, and so a CPU-only torch stays.
+# Needs uv; versions stay where they may, unless UPGRADE=--upgrade. CUDA's libraries and triton are left out: torch pins
+# them itself, and so a CPU-only torch stays.
 lock:
+	cp requirements.lock requirements.lock.new
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet $(UPGRADE) \
+	  --output-file requirements.lock.new
 	{ echo "# The versions that the committed results were made with. Written by \`make lock\` from pyproject.toml."; \
-	  uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet \
-	  | grep -vE '^(nvidia-|cuda-|triton=)'; } > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+	  grep -vE '^(#|nvidia-|cuda-|triton=)' requirements.lock.new; } > requirements.lock
+	rm requirements.lock.new

@@ -6,13 +6,13 @@ Prints the mean Dice per image on 200 phantoms and, where data/raw holds images,
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from naevi import paths
+from naevi.images import read_image, read_mask
 from naevi.phantoms import phantom
 
 
@@ -22,8 +22,7 @@ def main() -> None:
     print(f"200 phantoms: {mean_dice((each.image, each.mask) for each in phantoms):.3f}")
     images = sorted((paths.RAW / "images").glob("*.png"))
     if images:
-        masks = (paths.RAW / "masks" / image.name for image in images)
-        pairs = ((_read(image, "RGB"), _read(mask, "L") // 255) for image, mask in zip(images, masks, strict=True))
+        pairs = ((read_image(image), read_mask(paths.RAW / "masks" / image.name)) for image in images)
         print(f"{len(images)} in {paths.RAW}: {mean_dice(pairs):.3f}")
 
 
@@ -49,10 +48,6 @@ def otsu_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _dice(prediction: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
     return float(2 * np.count_nonzero(prediction & mask) / (np.count_nonzero(prediction) + np.count_nonzero(mask)))
-
-
-def _read(path: Path, mode: str) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(path).convert(mode))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,59 @@
-"""`python -m naevi …`: what people run beside the pipeline; `make` has a target for each."""
+"""`python -m naevi …`: what people run beside the pipeline; `make` has a target for those without files to name."""
 
 import argparse
+from pathlib import Path
 
-from naevi import demo, refusal, results
+from naevi import demo, paths, refusal, results
 
 
 def main() -> None:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m naevi", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="run the whole pipeline on phantoms, in .demo/")
-    result = commands.add_parser("result", help="run an experiment and keep its figures under reports/results/NAME")
-    result.add_argument("name")
-    result.add_argument("-S", "--set-param", action="append", default=[], metavar="PARAM=VALUE")
-    commands.add_parser("table", help="write the table of results into the README")
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser("demo", help="run the whole pipeline on phantoms, in .demo/")
+    command.set_defaults(run=lambda _: demo.main())
+
+    command = commands.add_parser("result", help="run an experiment and keep its figures under reports/results/NAME")
+    command.add_argument("name")
+    command.add_argument("-S", "--set-param", action="append", default=[], metavar="PARAM=VALUE")
+    command.set_defaults(run=lambda arguments: results.publish(arguments.name, arguments.set_param))
+
+    command = commands.add_parser("table", help="write the table of results into the README")
+    command.set_defaults(run=lambda _: results.write_table())
+
+    command = commands.add_parser("score", help="test a model on other labelled images, with a report")
+    command.add_argument("images", type=Path, help="folder or archive of images")
+    command.add_argument("masks", type=Path, help="folder or archive of masks with the names of the images")
+    command.add_argument("--labels", type=Path, help="CSV file with image_id and diagnosis")
+    command.add_argument("--model", type=Path, default=paths.model("all"), help="folder of the model")
+    command.add_argument("--out", type=Path, default=paths.EXTERNAL_TEST, help="new folder for figures and report")
+    command.set_defaults(run=_score)
+
+    command = commands.add_parser("cutout", help="lay what a model finds in an image over another image")
+    command.add_argument("image", type=Path)
+    command.add_argument("--over", type=Path, required=True, help="the other image")
+    command.add_argument("--model", type=Path, default=paths.model("all"), help="folder of the model")
+    command.add_argument("--out", type=Path, required=True, help="a new .png")
+    command.set_defaults(run=_cutout)
+
     arguments = parser.parse_args()
-    if arguments.command == "demo":
-        demo.main()
-    elif arguments.command == "result":
-        results.publish(arguments.name, arguments.set_param)
-    else:
-        results.write_table()
+    arguments.run(arguments)
+
+
+# Imported where they run: torch takes seconds, which the other commands can do without.
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from naevi import external
+
+    external.test(arguments.model, arguments.images, arguments.masks, arguments.labels, arguments.out)
+
+
+def _cutout(arguments: argparse.Namespace) -> None:
+    from naevi import cutout
+
+    cutout.write(arguments.model, arguments.image, arguments.over, arguments.out)
 
 
 if __name__ == "__main__":

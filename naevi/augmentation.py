@@ -23,8 +23,10 @@ def draws(ids: list[str], *, seed: int, epoch: int) -> Tensor:
     return torch.from_numpy(np.stack(rows)).float()
 
 
-def augment(images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfig) -> tuple[Tensor, Tensor]:
-    """Varied images, float32 (N, 3, H, H) in 0..1, and masks, float32 (N, 1, H, H) of 0 and 1, from the same shapes.
+def augment(
+    images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfig, *, classes: int
+) -> tuple[Tensor, Tensor]:
+    """Varied images, float32 (N, 3, H, H) in 0..1, and masks of classes, (N, 1, H, H), from the same shapes.
 
     `draws` is (N, DRAWS) in [0, 1). Beyond the frame the picture is mirrored. With every setting off nothing changes.
     """
@@ -32,9 +34,17 @@ def augment(images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfi
         return images, masks
     signed = draws * 2 - 1  # [-1, 1)
     grid = functional.affine_grid(_geometry(draws, signed, settings), list(images.shape), align_corners=False)
-    both = torch.cat([images, masks], dim=1)
+    planes = [(masks == place).float() for place in range(1, classes)]
+    both = torch.cat([images, *planes], dim=1)
     both = functional.grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return _color(both[:, :3], signed, settings), (both[:, 3:] >= 0.5).float()
+    return _color(both[:, :3], signed, settings), _largest(both[:, 3:])
+
+
+def _largest(planes: Tensor) -> Tensor:
+    """Each pixel's class, int64 (N, 1, H, W), from the shares (N, K - 1, H, W) of all but the background."""
+    background = 1 - planes.sum(dim=1, keepdim=True)
+    shares = torch.cat([planes, background], dim=1)  # last, so that it loses where two are equal
+    return (shares.argmax(dim=1, keepdim=True) + 1) % shares.shape[1]
 
 
 def _geometry(draws: Tensor, signed: Tensor, settings: AugmentConfig) -> Tensor:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -30,13 +30,30 @@ Architecture = Literal[
     "segformer",
     "dpt",
 ]
-Loss = Literal["bce", "dice", "bce+dice"]
+ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
+Term = Literal["bce", "cross-entropy", "dice", "focal", "lovasz", "tversky"]
+TERMS: tuple[str, ...] = get_args(Term)
 
 
 class Section(BaseModel):
     """A part of params.yaml: unknown keys, wrong types and values out of bounds are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _known_weights(value: str) -> str:
+    if value not in ("imagenet", "none") and not value.endswith(".safetensors"):
+        raise ValueError(f"model.weights: imagenet, none or a path that ends with .safetensors; got {value!r}")
+    return value
+
+
+def _known_terms(value: str) -> str:
+    terms = value.split("+")
+    if not set(terms) <= set(TERMS) or len(set(terms)) < len(terms):
+        raise ValueError(
+            f"train.loss: a sum such as cross-entropy+dice of {', '.join(TERMS)}, each once; got {value!r}"
+        )
+    return value
 
 
 class PhantomsConfig(Section):
@@ -48,24 +65,38 @@ class PhantomsConfig(Section):
     seed: Seed
 
 
-class DataConfig(Section):
-    """Which images."""
+# Names and values become keys of reports and of MLflow, which takes no others.
+Name = Annotated[str, Field(pattern=r"^\w[\w -]*$", max_length=50)]
+BLACK_AND_WHITE = [0, 255]
 
-    source: Literal["ph2", "phantoms"]
+
+class DataConfig(Section):
+    """Which images, and what their masks mean."""
+
+    source: Literal["ph2", "phantoms", "folder"]
+    classes: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=2, max_length=256)]
     phantoms: PhantomsConfig
+
+    def values(self) -> list[int]:
+        """The values in masks by class: the smallest is the background, class 0."""
+        return sorted(self.classes.values())
+
+    def names(self) -> list[str]:
+        """The names of the classes in the same order."""
+        return sorted(self.classes, key=self.classes.__getitem__)
 
 
 class PreprocessConfig(Section):
     """How images are made ready for a network."""
 
-    # Every smp encoder halves the image five times, so a side must be a multiple of 32.
-    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
+    size: Annotated[int, Field(ge=32, le=2048)]
+    empty_masks: Literal["refuse", "keep"]
 
 
 class SplitConfig(Section):
     """Which images test, validate and train."""
 
-    folds: Annotated[int, Field(ge=2, le=100)]
+    folds: Annotated[int, Field(ge=1, le=100)]
     validation: Annotated[float, Field(gt=0, le=0.5)]
     seed: Seed
 
@@ -75,7 +106,7 @@ class ModelConfig(Section):
 
     architecture: Architecture
     encoder: Annotated[str, Field(min_length=1)]
-    weights: Literal["imagenet", "none"]
+    weights: Annotated[str, AfterValidator(_known_weights)]
 
 
 class AugmentConfig(Section):
@@ -99,7 +130,7 @@ class TrainConfig(Section):
     lr: Annotated[float, Field(gt=0, le=1)]
     schedule: Literal["one-cycle", "constant"]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
-    loss: Loss
+    loss: Annotated[str, AfterValidator(_known_terms)]
     augment: AugmentConfig
     seed: Seed
 
@@ -141,6 +172,17 @@ class Config(Section):
     evaluate: EvaluateConfig
     runtime: RuntimeConfig
     cv: CvConfig
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        values = self.data.values()
+        if len(set(values)) < len(values):
+            raise ValueError(f"data.classes: each class has a value of its own; got {self.data.classes}")
+        if self.data.source != "folder" and values != BLACK_AND_WHITE:
+            raise ValueError(f"data.classes: masks of {self.data.source} hold 0 and 255; got {self.data.classes}")
+        if len(values) > 2 and "bce" in self.train.loss.split("+"):
+            raise ValueError(f"train.loss: bce is for two classes, cross-entropy for any; got {len(values)} classes")
+        return self
 
     @model_validator(mode="after")
     def _models_are_folds(self) -> Self:
@@ -248,6 +290,3 @@ def _place(location: tuple[int | str, ...], values: Any) -> str:
             break
         parts.append(str(part))
     return ".".join(parts) or "the file"
-
-
-ARCHITECTURES: tuple[str, ...] = get_args(Architecture)

@@ -16,19 +16,20 @@ class Lesions:
 
     ids: list[str]
     images: Tensor  # uint8 (N, 3, H, W), 0..255
-    masks: Tensor  # uint8 (N, 1, H, W), 0 or 1
+    masks: Tensor  # uint8 (N, 1, H, W), 0 ... classes - 1
+    classes: int  # 2 or more, the background among them
 
     def __len__(self) -> int:
         """The number of images, N."""
         return len(self.ids)
 
 
-def load(prepared: Path, ids: list[str], *, device: str) -> Lesions:
+def load(prepared: Path, ids: list[str], *, classes: int, device: str) -> Lesions:
     """The prepared images and masks with these ids."""
     images = np.stack([read_image(prepared / "images" / f"{image_id}.png") for image_id in ids])
     masks = np.stack([read_mask(prepared / "masks" / f"{image_id}.png") for image_id in ids])
     channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels_last in memory, as networks want it
-    return Lesions(ids, channels_first.to(device), torch.from_numpy(masks)[:, None].to(device))
+    return Lesions(ids, channels_first.to(device), torch.from_numpy(masks)[:, None].to(device), classes)
 
 
 def scaled(images: Tensor) -> Tensor:

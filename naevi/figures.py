@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from naevi.images import Pixels, read_image, read_mask
+from naevi.images import Pixels, read_image, read_mask, resize_mask
 
 ORANGE, SKY, GREEN = "#e69f00", "#56b4e9", "#009e73"
 YELLOW, BLUE, VERMILION, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
@@ -59,9 +59,9 @@ class Picture:
 def chosen(per_image: pd.DataFrame) -> pd.DataFrame:
     """The EACH worst, most median and best rows by Dice, with columns rank (from 1, the worst) and group; none twice.
 
-    Fewer of each where there are fewer than 3 * EACH. Rows without a Dice are left out.
+    Fewer of each where there are fewer than 3 * EACH. `per_image` has one row per image.
     """
-    order = per_image.dropna(subset="dice").sort_values(["dice", "image_id"], ignore_index=True)
+    order = per_image.sort_values(["dice", "image_id"], ignore_index=True)
     number = max(1, min(EACH, len(order) // 3))
     middle = (len(order) - number) // 2
     starts = dict(zip(GROUPS, (0, middle, len(order) - number), strict=True))
@@ -84,11 +84,11 @@ def pictures(scores: pd.DataFrame, raw: Path, predictions: Path) -> list[Picture
 def overlay(image: Pixels, mask: Pixels, prediction: Pixels) -> Pixels:
     """The image, uint8 (H, W, 3), with the border of what was found and the areas that were missed or false.
 
-    Mask and prediction are uint8 (H, W) of 0 and 1. Each area ends in a line of its own, within it and LINE wide, but
-    not where the frame ends it.
+    Mask and prediction are uint8 (H, W) of classes; what was taken for another class than its own counts as missed.
+    Each area ends in a line of its own, within it and LINE wide, but not where the frame ends it.
     """
-    lesion, predicted = mask.astype(bool), prediction.astype(bool)
-    areas = {"found": lesion & predicted, "missed": lesion & ~predicted, "false": ~lesion & predicted}
+    there, right = mask > 0, mask == prediction
+    areas = {"found": there & right, "missed": there & ~right, "false": ~there & ~right}
     picture = image.astype(np.float32)
     for name, (color, cover) in OUTCOMES.items():
         area = areas[name]
@@ -108,9 +108,8 @@ def shrink_image(image: Pixels) -> Pixels:
 
 
 def shrink_mask(mask: Pixels) -> Pixels:
-    """The mask, uint8 (H, W) of 0 and 1, at most WIDTH wide: lesion where it covers at least half of the pixel."""
-    grey = Image.fromarray(mask * np.uint8(255)).resize(_size(mask), Image.Resampling.BOX)
-    return (np.asarray(grey) >= 128).astype(np.uint8)
+    """The mask, uint8 (H, W) of classes, at most WIDTH wide."""
+    return resize_mask(mask, _size(mask), int(mask.max()) + 1)
 
 
 def _size(pixels: Pixels) -> tuple[int, int]:
@@ -128,20 +127,19 @@ def jpeg(pixels: Pixels) -> bytes:
 
 def histogram(per_image: pd.DataFrame, title: str = "") -> Figure:
     """How many images have which Dice, by diagnosis; the mean as a line."""
-    scored = per_image.dropna(subset="dice")
-    names = in_order(scored.diagnosis)
+    names = in_order(per_image.diagnosis)
     with _style():
         figure = Figure(figsize=(5.2, 2.9), layout="constrained")
         axes = figure.subplots()
         axes.hist(
-            [scored.dice[scored.diagnosis == name].to_numpy() for name in names],
-            bins=_bins(scored.dice),
+            [per_image.dice[per_image.diagnosis == name].to_numpy() for name in names],
+            bins=_bins(per_image.dice),
             stacked=True,
             label=names,
             color=[DIAGNOSES.get(name, PURPLE) for name in names],
             rwidth=0.92,
         )
-        mean = float(scored.dice.mean())
+        mean = float(per_image.dice.mean())
         axes.axvline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"mean {mean:.3f}")
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
         axes.set(xlabel="Dice of an image", ylabel="images", title=title)

@@ -1,45 +1,114 @@
-"""Images and masks: files to arrays, arrays to files, hashes of pixels, sizes, near-duplicates."""
+"""Images and masks: files to arrays, arrays to files, hashes of pixels, sizes, near-duplicates.
+
+Masks are arrays of classes, 0 for the background. On disk they are PNGs with a palette, so that people see them too.
+What the levels of other people's masks mean is asked once, by `classes`.
+"""
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from naevi.refusal import Refusal
+from naevi.refusal import Refusal, reason
 
-SUFFIXES = (".bmp", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
+SUFFIXES = (".bmp", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
+MOST_PIXELS = 50_000_000
 NEAR_DUPLICATE = 0.985  # correlation of 32x32 grey pictures; the closest two of PH2 have .974
 
+# Of masks on disk: black and white, then Okabe and Ito's colors, again and again.
+COLORS = "000000 ffffff" + 32 * " e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 808080"
+PALETTE = bytes.fromhex(COLORS)[: 3 * 256]
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn; `_opened` refuses
+
 Pixels = NDArray[np.uint8]
+Levels = NDArray[np.uint16]
 
 
-def read_image(source: Path | bytes) -> Pixels:
-    """An image, uint8 (H, W, 3); raises Refusal for what isn't one."""
-    name = str(source) if isinstance(source, Path) else f"a member of {len(source)} bytes"
+def read_image(source: Path | bytes, name: str = "") -> Pixels:
+    """An image as a viewer shows it, uint8 (H, W, 3): turned by its EXIF tag, on white where it is transparent.
+
+    16 bits a channel become 8; CMYK, grey and palettes become RGB. `name` is for messages where the source has none.
+
+    Raises Refusal for what is no image, and for more than MOST_PIXELS.
+    """
+    with _opened(source, name) as picture:
+        if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip
+            grey = np.clip(np.asarray(picture) // 257, 0, 255).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if picture.mode == "F":
+            raise ValueError("it holds fractions, whose black and white nobody knows; save it with 8 or 16 bits")
+        if picture.has_transparency_data:
+            solid = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid)
+        pixels: Pixels = np.asarray(picture.convert("RGB"))
+        return pixels
+
+
+def read_levels(source: Path | bytes, values: list[int], name: str = "") -> Levels:
+    """What a mask from elsewhere holds, uint16 (H, W): levels of grey, or numbers in a palette.
+
+    A palette counts by its greys where `values` has them all, else by its numbers: one that has colors for other masks
+    may show this one in black and white.
+
+    Raises Refusal as `read_image` does, for a mask in color, and for one with levels beyond 16 bits.
+    """
+    with _opened(source, name) as picture:
+        if picture.mode.startswith("I"):
+            levels = np.asarray(picture)
+        else:
+            pixels = np.asarray(picture.convert("RGB"))
+            levels, colored = pixels[..., 0], (pixels != pixels[..., :1]).any()
+            if picture.mode == "P" and (colored or strange(levels, values)):
+                levels = np.asarray(picture)
+            elif picture.mode == "F" or colored:
+                wrong = "is in color" if colored else "holds fractions"
+                raise ValueError(f"a mask is grey or has a palette, and this one {wrong}")
+        if levels.min() < 0 or levels.max() >= 2**16:
+            raise ValueError(f"a mask holds 0 to 65535, and this one {levels.min()} to {levels.max()}")
+        return levels.astype(np.uint16)
+
+
+def strange(levels: NDArray[Any], values: list[int]) -> list[int]:
+    """The levels (H, W) that no class has, in rising order."""
+    return sorted(set(np.flatnonzero(np.bincount(levels.ravel())).tolist()) - set(values))
+
+
+def classes(levels: Levels, values: list[int]) -> Pixels:
+    """The classes of a mask, uint8 (H, W) of 0 ... K - 1: where in `values` each level stands; 0 for strange ones."""
+    places = np.zeros(2**16, np.uint8)
+    places[values] = range(len(values))
+    mask: Pixels = places[levels]
+    return mask
+
+
+def read_mask(path: Path) -> Pixels:
+    """A mask that `write_mask` wrote, uint8 (H, W) of classes."""
+    with _opened(path) as picture:
+        if picture.mode != "P":
+            raise ValueError("masks of this pipeline have a palette")
+        mask: Pixels = np.asarray(picture)
+        return mask
+
+
+@contextmanager
+def _opened(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
+    name = name or (str(source) if isinstance(source, Path) else f"a member of {len(source)} bytes")
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
-            pixels: Pixels = np.asarray(picture.convert("RGB"))
-            return pixels
-    except (
-        Exception
-    ) as error:  # a spoilt file makes Pillow raise anything, DecompressionBombError and TypeError included
-        raise Refusal(f"{name} can't be read as an image: {error}.") from error
-
-
-def read_mask(source: Path) -> Pixels:
-    """A mask, uint8 (H, W) of 0 and 1, from a picture that holds only black and white; raises Refusal for others."""
-    picture = read_image(source)
-    values = np.unique(picture)
-    white = picture == 255
-    mask: Pixels = white.all(axis=2).astype(np.uint8)
-    shown = ", ".join(str(value) for value in values[:6]) + ", …" * (len(values) > 6)
-    if not set(values.tolist()) <= {0, 255} or (white.any(axis=2) != mask).any():
-        colored = " in color" if (picture != picture[..., :1]).any() else ""
-        raise Refusal(f"A mask holds 0 (skin) and 255 (lesion) only; {source} holds {shown}{colored}.")
-    return mask
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(f"{picture.width}x{picture.height} px are more than {MOST_PIXELS // 10**6} megapixels")
+            yield ImageOps.exif_transpose(picture)
+    except UnidentifiedImageError as error:
+        raise Refusal(f"{name} can't be read as an image: its format is unknown.") from error
+    except Exception as error:  # a spoilt file makes Pillow raise anything, SyntaxError and TypeError included
+        raise Refusal(f"{name} can't be read as an image: {reason(error)}.") from error
 
 
 def write_image(path: Path, pixels: Pixels) -> None:
@@ -49,8 +118,10 @@ def write_image(path: Path, pixels: Pixels) -> None:
 
 
 def write_mask(path: Path, mask: Pixels) -> None:
-    """A black and white PNG of a mask, uint8 (H, W) of 0 and 1."""
-    write_image(path, mask * np.uint8(255))
+    """A PNG of a mask, uint8 (H, W) of classes: the background black, class 1 white, others in colors."""
+    picture = Image.fromarray(mask)
+    picture.putpalette(PALETTE)
+    picture.save(path, format="PNG", compress_level=1)
 
 
 def pixel_sha256(image: Pixels) -> str:
@@ -66,10 +137,21 @@ def resize_image(image: Pixels, size: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def resize_mask(mask: Pixels, size: int) -> Pixels:
-    """The mask as a square, uint8 (size, size) of 0 and 1: lesion where lesion covers at least half of the pixel."""
-    grey = Image.fromarray(mask * np.uint8(255)).resize((size, size), Image.Resampling.BOX)
-    return (np.asarray(grey) >= 128).astype(np.uint8)
+def resize_mask(mask: Pixels, size: tuple[int, int], number: int) -> Pixels:
+    """A mask of `number` classes at `size` (width, height): each pixel's is the one that covers most of it.
+
+    Of two that cover half each, the background loses.
+    """
+    cover = [_cover(mask == place, size) for place in range(1, number)]
+    background = 255 - np.sum(cover, axis=0)
+    largest: Pixels = ((np.argmax([*cover, background], axis=0) + 1) % number).astype(np.uint8)
+    return largest
+
+
+def _cover(area: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.int16]:
+    """How much of each pixel an area covers, 0..255."""
+    full = Image.fromarray(area.astype(np.uint8) * np.uint8(255))
+    return np.asarray(full.resize(size, Image.Resampling.BOX)).astype(np.int16)
 
 
 def thumbnail(image: Pixels) -> NDArray[np.float32]:

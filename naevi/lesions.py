@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from naevi import paths, tables, whole
 from naevi.images import (
     near_duplicates,
     pixel_sha256,
@@ -24,31 +25,55 @@ from naevi.images import (
 )
 from naevi.progress import progress
 from naevi.refusal import Refusal
+from naevi.tables import some
+
+COLUMNS = [
+    "image_id",
+    "dataset",
+    "diagnosis",
+    "group",
+    "split",
+    "fold",
+    "height",
+    "width",
+    "lesion_fraction",
+    "sha256",
+]
 
 
-def prepare(raw: Path, prepared: Path, *, dataset: str, size: int) -> pd.DataFrame:
-    """Write prepared/images and prepared/masks, (size, size) each; return the table of lesions, in labels.csv's order.
+def prepare(raw: Path, prepared: Path, *, dataset: str, size: int, classes: int, empty_masks: str) -> pd.DataFrame:
+    """Make the folder `prepared`: images/ and masks/, (size, size) each, lesions.csv and near_duplicates.csv.
 
-    Columns: image_id, dataset, diagnosis, group (images that must stay in one fold share one: near-duplicates), height
-    and width (px, native), lesion_fraction (of the native frame, 0..1), sha256 (of the prepared image and mask).
+    Returns the table of lesions, in labels.csv's order: image_id, dataset, diagnosis, group (images that must stay in
+    one part share one: near-duplicates, and those of one group in labels.csv), split or fold where labels.csv has it,
+    height and width (px, native), lesion_fraction (all but the background, of the native frame, 0..1), sha256 (of the
+    prepared image and mask). near_duplicates.csv has a row for each pair: first, second, correlation.
 
-    Raises Refusal for a mask that is missing, empty, of another size than its image, or not black and white.
+    Raises Refusal for a mask that is missing or of another size than its image, for masks without any class but the
+    background unless `empty_masks` is "keep", and where all are so.
     """
-    labels = pd.read_csv(raw / "labels.csv", dtype={"image_id": str})
-    for part in ("images", "masks"):
-        (prepared / part).mkdir(parents=True, exist_ok=True)
+    labels = tables.read(raw / "labels.csv")
+    with whole.folder(prepared) as folder, ThreadPoolExecutor() as pool:  # Pillow and hashlib let go of the GIL
+        for part in ("images", "masks"):
+            (folder / part).mkdir()
+        each = pool.map(lambda image_id: _prepare_one(raw, folder, image_id, size, classes), labels.image_id)
+        done = list(progress(each, total=len(labels), label="preprocess", unit="images"))
+        lesions = labels.assign(dataset=dataset).merge(pd.DataFrame([row for row, _ in done]), on="image_id")
+        _check_empty(lesions, empty_masks)
+        pairs = _pairs(lesions.image_id, np.stack([small for _, small in done]))
+        pairs.to_csv(folder / "near_duplicates.csv", index=False)
+        if len(pairs):
+            listed = prepared / "near_duplicates.csv"
+            print(f"naevi: {len(pairs)} pair(s) of near-duplicate images stay in one part; {listed} lists them.")
+        lesions["group"] = _groups(lesions, pairs)
+        lesions = lesions[[column for column in COLUMNS if column in lesions]]
+        lesions.to_csv(folder / paths.LESIONS.name, index=False)
+    return lesions
 
-    def one(image_id: str) -> tuple[dict[str, Any], NDArray[np.float32]]:
-        return _prepare_one(raw, prepared, image_id, size)
 
-    with ThreadPoolExecutor() as pool:  # Pillow and hashlib let go of the GIL
-        done = list(progress(pool.map(one, labels.image_id), total=len(labels), label="preprocess", unit="images"))
-    lesions = labels.assign(dataset=dataset).merge(pd.DataFrame([row for row, _ in done]), on="image_id")
-    lesions["group"] = _groups(lesions.image_id.tolist(), near_duplicates(np.stack([small for _, small in done])))
-    return lesions[["image_id", "dataset", "diagnosis", "group", "height", "width", "lesion_fraction", "sha256"]]
-
-
-def _prepare_one(raw: Path, prepared: Path, image_id: str, size: int) -> tuple[dict[str, Any], NDArray[np.float32]]:
+def _prepare_one(
+    raw: Path, prepared: Path, image_id: str, size: int, classes: int
+) -> tuple[dict[str, Any], NDArray[np.float32]]:
     image = read_image(raw / "images" / f"{image_id}.png")
     mask = read_mask(raw / "masks" / f"{image_id}.png")
     height, width = mask.shape
@@ -57,28 +82,49 @@ def _prepare_one(raw: Path, prepared: Path, image_id: str, size: int) -> tuple[d
             f"An image and its mask have one size; {image_id} is {image.shape[1]}x{image.shape[0]} px, "
             f"its mask {width}x{height} px."
         )
-    if not mask.any():
-        raise Refusal(f"A mask shows a lesion; that of {image_id} is empty.")
-    small_image, small_mask = resize_image(image, size), resize_mask(mask, size)
+    small_image, small_mask = resize_image(image, size), resize_mask(mask, (size, size), classes)
     write_image(prepared / "images" / f"{image_id}.png", small_image)
     write_mask(prepared / "masks" / f"{image_id}.png", small_mask)
     row = {
         "image_id": image_id,
         "height": height,
         "width": width,
-        "lesion_fraction": round(float(mask.mean()), 6),
+        "empty": not mask.any(),
+        "lesion_fraction": round(np.count_nonzero(mask) / mask.size, 6),
         "sha256": hashlib.sha256((pixel_sha256(small_image) + pixel_sha256(small_mask)).encode()).hexdigest(),
     }
     return row, thumbnail(small_image)
 
 
-def _groups(image_ids: list[str], pairs: list[tuple[int, int]]) -> list[str]:
-    """For each image the first id among those that it is tied to by pairs, its own id if to none."""
-    first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
-    number = len(image_ids)
-    ties = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(number, number))
-    _, component = connected_components(ties, directed=False)
-    leader: dict[int, str] = {}
-    for image_id, label in zip(image_ids, component.tolist(), strict=True):
-        leader.setdefault(label, image_id)
-    return [leader[label] for label in component.tolist()]
+def _check_empty(lesions: pd.DataFrame, empty_masks: str) -> None:
+    if lesions["empty"].all():
+        raise Refusal(
+            f"all {len(lesions)} masks hold nothing but the background, the smallest value of data.classes; "
+            "mend them or data.classes."
+        )
+    if lesions["empty"].any() and empty_masks != "keep":
+        raise Refusal(
+            f"{lesions['empty'].sum()} mask(s) hold nothing but the background: "
+            f"{some(lesions.image_id[lesions['empty']])}; set preprocess.empty_masks to keep, mend them, "
+            "or take them out with their images."
+        )
+
+
+def _pairs(image_ids: pd.Series, thumbnails: NDArray[np.float32]) -> pd.DataFrame:
+    """Near-duplicates: first, second, correlation."""
+    ids = image_ids.tolist()
+    rows = [(ids[i], ids[j], round(float(thumbnails[i] @ thumbnails[j]), 4)) for i, j in near_duplicates(thumbnails)]
+    return pd.DataFrame(rows, columns=["first", "second", "correlation"])
+
+
+def _groups(lesions: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """For each image the first id among those that it is tied to by pairs or by its own group."""
+    place = pd.Series(range(len(lesions)), index=lesions.image_id)
+    ties = [(place[pairs["first"]], place[pairs["second"]])]
+    if "group" in lesions:
+        ties.append((place, place.groupby(lesions.group.to_numpy()).transform("min")))
+    first, second = (np.concatenate(ends) for ends in zip(*ties, strict=True))
+    graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(lesions), len(lesions)))
+    _, component = connected_components(graph, directed=False)
+    leaders: list[str] = lesions.image_id.groupby(component).transform("first").tolist()
+    return leaders

@@ -9,20 +9,29 @@ import pandas as pd
 from safetensors.torch import load, save
 from torch import nn
 
-from naevi import networks
+from naevi import networks, whole
 from naevi.config import ModelConfig
 from naevi.refusal import Refusal
 
 
 def write(folder: Path, network: nn.Module, origin: dict[str, Any], history: pd.DataFrame) -> None:
     """Write a fitted network with its origin and history; equal input gives equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    data = _data(network)
+    with whole.folder(folder) as partial:
+        (partial / "model.safetensors").write_bytes(data)
+        history.to_csv(partial / "history.csv", index=False)
+        description = origin | {"sha256": hashlib.sha256(data).hexdigest()}
+        (partial / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def digest(network: nn.Module) -> str:
+    """SHA-256 of the model.safetensors that a network would be written to."""
+    return hashlib.sha256(_data(network)).hexdigest()
+
+
+def _data(network: nn.Module) -> bytes:
     # No metadata: with two or more keys, safetensors would write them in random order.
-    data = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
-    (folder / "model.safetensors").write_bytes(data)
-    history.to_csv(folder / "history.csv", index=False)
-    description = origin | {"sha256": hashlib.sha256(data).hexdigest()}
-    (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return bytes(save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -43,6 +52,6 @@ def read(folder: Path, *, device: str) -> networks.Normalized:
         raise Refusal(
             f"{file} is missing or isn't the file that model.json describes; train it again, or `dvc pull` it."
         )
-    network = networks.build(ModelConfig.model_validate(description["model"]))
+    network = networks.build(ModelConfig.model_validate(description["model"]), classes=len(description["classes"]))
     network.load_state_dict(load(data))
     return network.to(device).eval()

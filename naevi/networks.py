@@ -1,6 +1,8 @@
 """Networks: images in 0..1 in, logits out; smp's architectures and the two of lesson 12."""
 
+import copy
 import difflib
+from collections.abc import Callable
 
 import segmentation_models_pytorch as smp
 import timm
@@ -11,11 +13,14 @@ from torch.nn import functional as F
 
 from naevi import weights
 from naevi.config import ModelConfig
-from naevi.refusal import Refusal
+from naevi.refusal import Refusal, reason
 
 # Lesson 12's channels per level. Its networks end in a sigmoid that BCEWithLogitsLoss then applies again; ours don't.
 WIDTHS = (16, 32, 64, 128)
 BOTTOM = 256
+# In px, how far from a size that a network can't take others are tried, and the bounds of preprocess.size.
+REACH = 256
+SMALLEST, LARGEST = 32, 2048
 
 
 class Normalized(nn.Module):
@@ -32,7 +37,7 @@ class Normalized(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image float32 (N, 3, H, W) in 0..1 to logits float32 (N, 1, H, W), also under autocast."""
+        """Image float32 (N, 3, H, W) in 0..1 to logits float32 (N, C, H, W), also under autocast."""
         logits: Tensor = self.body((image - self.mean) / self.std)
         return logits.float()
 
@@ -46,17 +51,17 @@ class SegNet(nn.Module):
     convolution at full size behind it.
     """
 
-    def __init__(self) -> None:
-        """Random weights, from torch's global generator."""
+    def __init__(self, channels: int) -> None:
+        """Random weights, from torch's global generator; as many channels of logits as asked for."""
         super().__init__()
         first, *_, last = WIDTHS
         self.down = nn.ModuleList(map(_convolution, (3, *WIDTHS), WIDTHS))
         self.bottom = nn.Sequential(_convolution(last, BOTTOM), _convolution(BOTTOM, last))
         self.up = nn.ModuleList(map(_convolution, WIDTHS[::-1], (*WIDTHS[-2::-1], first)))
-        self.head = nn.Conv2d(first, 1, kernel_size=1)
+        self.head = nn.Conv2d(first, channels, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (N, 3, H, W) to logits (N, 1, H, W)."""
+        """Image (N, 3, H, W) to logits (N, C, H, W)."""
         x, places = image, []
         for convolution in self.down:
             x, place = F.max_pool2d(convolution(x), 2, return_indices=True)
@@ -77,17 +82,17 @@ class UNet(nn.Module):
     https://github.com/microsoft/AI-For-Beginners, which has no convolution behind the last upsampling.
     """
 
-    def __init__(self) -> None:
-        """Random weights, from torch's global generator."""
+    def __init__(self, channels: int) -> None:
+        """Random weights, from torch's global generator; as many channels of logits as asked for."""
         super().__init__()
         below = (BOTTOM, *WIDTHS[:0:-1])
         self.down = nn.ModuleList(map(_convolution, (3, *WIDTHS), WIDTHS))
         self.bottom = _convolution(WIDTHS[-1], BOTTOM)
         self.up = nn.ModuleList(_convolution(b + w, w) for b, w in zip(below, WIDTHS[::-1], strict=True))
-        self.head = nn.Conv2d(WIDTHS[0], 1, kernel_size=1)
+        self.head = nn.Conv2d(WIDTHS[0], channels, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image (N, 3, H, W) to logits (N, 1, H, W)."""
+        """Image (N, 3, H, W) to logits (N, C, H, W)."""
         x, skips = image, []
         for convolution in self.down:
             skip = convolution(x)
@@ -101,26 +106,23 @@ class UNet(nn.Module):
         return logits
 
 
-LESSON_12: dict[str, type[nn.Module]] = {"segnet": SegNet, "unet-plain": UNet}
+LESSON_12: dict[str, Callable[[int], nn.Module]] = {"segnet": SegNet, "unet-plain": UNet}
 
 
-def create(model: ModelConfig, *, seed: int) -> Normalized:
-    """The network that training starts from: random by `seed`, and its encoder ImageNet's where the config says so.
+def create(model: ModelConfig, *, classes: int, seed: int) -> Normalized:
+    """The network that training starts from: random by `seed`, and its encoder as `model.weights` says.
 
     Equal seeds give equal bytes, whatever was drawn before; the global generators are left as they were. Lesson 12's
     networks have no encoder to load and always start random.
 
-    Raises Refusal as `build` and `weights.imagenet` do.
+    Raises Refusal as `build` and `weights.load` do.
     """
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would also reseed every GPU.
         torch.default_generator.manual_seed(seed)
-        network = build(model)
-    if effective(model).weights == "imagenet":
-        state = weights.imagenet(model.encoder)
-        encoder = network.body.get_submodule("encoder.model")
-        # Picked by key, since dpt keeps the classifier that the others drop.
-        encoder.load_state_dict({key: state[key] for key in encoder.state_dict()})
+        network = build(model, classes=classes)
+        if effective(model).weights != "none":
+            weights.load(network.body.get_submodule("encoder"), model)
     return network
 
 
@@ -129,42 +131,46 @@ def effective(model: ModelConfig) -> ModelConfig:
     return model.model_copy(update={"encoder": "own", "weights": "none"}) if model.architecture in LESSON_12 else model
 
 
-def build(model: ModelConfig) -> Normalized:
+def build(model: ModelConfig, *, classes: int) -> Normalized:
     """The network with random weights from torch's global generator; nothing is downloaded.
 
-    It turns images float32 (N, 3, H, W) in 0..1 into logits float32 (N, 1, H, W); H and W are multiples of 32.
+    It turns images float32 (N, 3, H, W) in 0..1 into logits float32: (N, 1, H, W) of the class that isn't the
+    background where there are two, else (N, classes, H, W), background first. Most take H and W that are multiples of
+    32; `check_size` says what does.
 
     Raises Refusal when there is no such encoder or the architecture can't use it.
     """
+    channels = 1 if classes == 2 else classes
     if model.architecture in LESSON_12:
         # Lesson 12 feeds 0..1.
-        return Normalized(LESSON_12[model.architecture](), mean=(0, 0, 0), std=(1, 1, 1))
+        return Normalized(LESSON_12[model.architecture](channels), mean=(0, 0, 0), std=(1, 1, 1))
     _check_encoder(model.encoder)
     try:
-        body = smp.create_model(model.architecture, encoder_name=model.encoder, encoder_weights=None, classes=1)
+        body = smp.create_model(model.architecture, encoder_name=model.encoder, encoder_weights=None, classes=channels)
+        mean, std = _normalization(model.encoder)
+        return Normalized(body, mean=mean, std=std)
     except Exception as error:  # smp and timm raise anything from KeyError to an AssertionError without words
-        reason = _reason(error)
         raise Refusal(
-            f"model.architecture {model.architecture} can't use model.encoder {model.encoder} ({reason}); "
-            "tu-tf_efficientnet_lite0 fits every architecture."
+            f"model.architecture {model.architecture} can't use model.encoder {model.encoder} "
+            f"({reason(error)}); tu-tf_efficientnet_lite0 fits every architecture."
         ) from error
-    mean, std = _normalization(model.encoder)
-    return Normalized(body, mean=mean, std=std)
 
 
 def check_size(network: Normalized, size: int) -> None:
     """Run one blank image of `size` x `size` px through; the network's mode, weights and statistics stay.
 
-    Raises Refusal when it can't take that size: some transformers have a fixed one, and PAN needs at least 128 px.
+    Raises Refusal when it can't take that size, or its logits have another: most want multiples of 32, some
+    transformers have a fixed size, and PAN needs at least 128 px.
     """
     training = network.training
     try:
         with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, size, size, device=network.mean.device))
+            _run_blank(network.eval(), size)
     except (AssertionError, RuntimeError, ValueError) as error:
+        near = " or ".join(map(str, _near(network, size)))
         raise Refusal(
-            f"The network can't take images of preprocess.size {size} px ({_reason(error)}); "
-            "another size, model.encoder or model.architecture would do."
+            f"The network can't take images of preprocess.size {size} px ({reason(error)}); "
+            f"{f'{near} px' if near else 'another size, model.encoder or model.architecture'} would do."
         ) from error
     finally:
         network.train(training)
@@ -187,6 +193,31 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
+def _run_blank(network: Normalized, size: int) -> None:
+    logits = network(torch.zeros(1, 3, size, size, device=network.mean.device))
+    if logits.shape[2:] != (size, size):
+        raise ValueError(f"its logits would be {logits.shape[2]} x {logits.shape[3]} px")
+
+
+def _near(network: Normalized, size: int) -> list[int]:
+    """The next smaller and the next larger size that do; none where it isn't the size that fails, but the memory."""
+    # Shapes only: nothing is computed.
+    shapes = copy.deepcopy(network).to("meta")
+
+    def fits(number: int) -> bool:
+        try:
+            _run_blank(shapes, number)
+        except Exception:  # whatever check_size wouldn't turn into a refusal is no size to propose either
+            return False
+        return True
+
+    smaller = range(size - 1, max(SMALLEST, size - REACH) - 1, -1)
+    larger = range(size + 1, min(LARGEST, size + REACH) + 1)
+    with torch.inference_mode():
+        found = [] if fits(size) else [next(filter(fits, sizes), None) for sizes in (smaller, larger)]
+    return [number for number in found if number]
+
+
 def _check_encoder(encoder: str) -> None:
     # Asked first, because timm would go to the network for a name such as tu-hf-hub:….
     if encoder in smp.encoders.encoders or (encoder.startswith("tu-") and timm.is_model(encoder.removeprefix("tu-"))):
@@ -205,7 +236,3 @@ def _normalization(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     # smp keeps the values of its own encoders on a hub; timm knows most of them offline.
     config = timm.get_pretrained_cfg(encoder.removeprefix("tu-").removeprefix("timm-"))
     return (config.mean, config.std) if config else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

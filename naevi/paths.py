@@ -8,13 +8,14 @@ LOCK = Path("dvc.lock")
 MANIFEST = Path("data/ph2.csv")  # in git: which pixels are PH2
 
 EXTERNAL = Path("data/external")  # where a user may put an archive or a folder
+EXTERNAL_TEST = Path("external")  # where `python -m naevi score` writes, beside the pipeline
 
-RAW = Path("data/raw")  # images/<id>.png, masks/<id>.png (0/255) and labels.csv, at native size
+RAW = Path("data/raw")  # images/<id>.png, masks/<id>.png (classes) and labels.csv, at native size
 PREPARED = Path("data/prepared")  # the same at the training size, with lesions.csv
 LESIONS = PREPARED / "lesions.csv"
 SPLIT = Path("data/split.csv")  # in git
 MODELS = Path("data/models")  # one folder per item of cv.models
-PREDICTIONS = Path("data/predictions")  # <id>.png (0/255) at native size
+PREDICTIONS = Path("data/predictions")  # <id>.png (classes) at native size
 
 METRICS = Path("reports/metrics.json")
 PER_IMAGE = Path("reports/per_image.csv")

@@ -35,18 +35,24 @@ def images(lesions: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
 
 
 def of_model(
-    config: Config, item: str, runtime: Runtime, lesions: pd.DataFrame, parts: dict[str, list[str]]
+    config: Config, item: str, runtime: Runtime, lesions: pd.DataFrame, parts: dict[str, list[str]], start: str
 ) -> dict[str, Any]:
-    """All that decides a model's bytes, and their fingerprint: what model.json says of its origin."""
+    """All that decides a model's bytes, and their fingerprint: what model.json says of its origin.
+
+    `start` is the SHA-256 of the network before training: it stands for weights that came from elsewhere.
+    """
     origin = {
         "item": item,
         "model": networks.effective(config.model).model_dump(),
+        "classes": config.data.classes,
+        "size": config.preprocess.size,
         "train": config.train.model_dump(),
         "runtime": asdict(runtime),
         "dataset": str(lesions.dataset.iloc[0]),
         "data": {part: images(lesions, ids) for part, ids in parts.items()},
         "code": code("train"),
         "versions": {name: version(name) for name in PACKAGES},
+        "start": start,
     }
     return {"fingerprint": digest(origin)} | origin
 

@@ -1,7 +1,18 @@
 """What a user can cause is answered with one sentence and exit code 1, never with a traceback."""
 
+import errno
 import sys
 from collections.abc import Callable
+
+# What the file system refuses, and what would do.
+REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files",
+    errno.EACCES: "allow it",
+    errno.EPERM: "allow it",
+    errno.EROFS: "work where it can be written",
+}
 
 
 class Refusal(Exception):
@@ -9,15 +20,25 @@ class Refusal(Exception):
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line: for a sentence of ours."""
-    return " ".join(str(error).split())
+    """What an error says, in one line, or its name if it says nothing: for a sentence of ours."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage; a Refusal becomes its sentence on stderr and exit code 1, Ctrl-C exit code 130."""
+    """Run a stage; a Refusal becomes its sentence on stderr and exit code 1, Ctrl-C exit code 130.
+
+    So does what the file system refuses; any other error is ours, and keeps its traceback.
+    """
     try:
         main()
     except Refusal as refusal:
         sys.exit(f"naevi: {refusal}")
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        sys.exit(
+            f"naevi: {error.filename or 'a file'} can't be written or read: {error.strerror}; "
+            f"{REMEDIES[error.errno]} and run it again, since nothing half-made counts."
+        )
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,6 +7,7 @@ import base64
 import json
 import math
 import shutil
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ TEMPLATES = Environment(
 
 FAILED = 0.65  # IoU below which ISIC 2018 counted a segmentation as 0: people disagree less than that
 
-NAMES = {"ph2": "PH2", "phantoms": "phantoms"}
+NAMES = {"ph2": "PH2", "phantoms": "phantoms", "folder": "own images"}
 PH2 = {
     "text": "T. Mendonça, P. M. Ferreira, J. S. Marques, A. R. S. Marçal, J. Rozeira: PH2 - A dermoscopic image "
     "database for research and benchmarking. EMBC 2013.",
@@ -44,14 +45,16 @@ PH2 = {
 class Result:
     """All that a report tells; nothing in it is a picture.
 
-    metrics is metrics.json; per_image, curves and lesions are the tables of these names; models holds the model.json of
-    each of config.items(), in this order; fingerprint is provenance.of_result's.
+    metrics is metrics.json; per_image (one row per image), curves and lesions are the tables of these names; models
+    holds the model.json of each of config.items(), in this order; fingerprint is provenance.of_result's.
+
+    Without curves it is an external test: the images are others than those that the one model was made from.
     """
 
     config: Config
     metrics: dict[str, Any]
     per_image: pd.DataFrame
-    curves: pd.DataFrame
+    curves: pd.DataFrame | None
     lesions: pd.DataFrame
     models: list[dict[str, Any]]
     fingerprint: str
@@ -69,8 +72,9 @@ def write(result: Result, pictures: list[Picture]) -> None:
     title = "phantoms, not patients" if result.config.data.source == "phantoms" else ""
     plots = {
         "histogram": figures.histogram(result.per_image, title),
-        "learning_curves": figures.learning_curves(result.curves, title),
     }
+    if result.curves is not None:
+        plots["learning_curves"] = figures.learning_curves(result.curves, title)
     # Pictures of another result must not stay beside this one's.
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
     paths.FIGURES.mkdir(parents=True)
@@ -84,7 +88,7 @@ def write(result: Result, pictures: list[Picture]) -> None:
 
 
 def render_html(result: Result, pictures: list[Picture], plots: dict[str, str]) -> str:
-    """The page, with every picture in it; `plots` holds an <svg> by the name histogram and learning_curves."""
+    """The page, with every picture in it; `plots` holds an <svg> by the names histogram and learning_curves."""
     groups: dict[str, list[dict[str, Any]]] = {group: [] for group in figures.GROUPS}
     for picture in pictures:
         groups[str(picture.score["group"])].append(_shown(picture))
@@ -98,9 +102,9 @@ def render_markdown(result: Result) -> str:
     return TEMPLATES.get_template("report.md.j2").render(_content(result), worst=_worst(result.per_image))
 
 
-def parameters(config: Config) -> dict[str, str]:
-    """Every parameter by its dotted name, as params.yaml would write it."""
-    return {name: _text(value) for name, value in flat(config.model_dump()).items()}
+def parameters(config: Config, without: Set[str] = frozenset()) -> dict[str, str]:
+    """Every parameter by its dotted name, as params.yaml would write it, but for some sections."""
+    return {name: _text(value) for name, value in flat(config.model_dump(exclude=set(without))).items()}
 
 
 def _text(value: Any) -> str:
@@ -113,12 +117,11 @@ def _content(result: Result) -> dict[str, Any]:
     config, per_image = result.config, result.per_image
     return {
         "name": NAMES[config.data.source],
+        "heading": " and ".join(config.data.names()[1:]).capitalize(),
+        "tested": _tested(result),
         "phantoms": config.data.source == "phantoms",
         "citation": PH2 if config.data.source == "ph2" else None,
         "images": result.metrics["images"],
-        "of_images": len(result.lesions),
-        "folds": result.metrics["folds"],
-        "of_folds": config.split.folds,
         "resamples": f"{config.evaluate.resamples:,}",
         "size": config.preprocess.size,
         "headline": {name: _texts(result.metrics[name]) for name in ("dice", "iou")},
@@ -126,20 +129,40 @@ def _content(result: Result) -> dict[str, Any]:
         "specificity": _number(result.metrics["specificity"]["mean"]),
         "failed": int((per_image.iou < FAILED).sum()),
         "failed_below": FAILED,
-        "undefined": int(per_image.dice.isna().sum()),
+        "empty_masks": result.metrics["empty_masks"],
         "parts": _parts(result.metrics),
         "by_diagnosis": _by_diagnosis(result),
+        "by_class": _by_class(result.metrics),
         "by_fold": _by_fold(result),
         "dataset": _dataset(result.lesions),
         "digest": images(result.lesions, result.lesions.image_id.tolist())["digest"],
-        "parameters": parameters(config),
+        "parameters": parameters(config, without={"split", "cv"} if result.curves is None else frozenset()),
         "versions": _agreed(result.models, "versions"),
         "runtime": _agreed(result.models, "runtime"),
         "code": _agreed([{"code": {"train": model["code"]}} for model in result.models], "code"),
         "models": _models(result.models),
-        "fitted_on_all": "all" in config.items(),
+        "fitted_on_all": result.curves is not None and "all" in config.items(),
         "fingerprint": result.fingerprint,
     }
+
+
+def _tested(result: Result) -> str:
+    """Which images, and by which model."""
+    images, of_images, of_folds = result.metrics["images"], len(result.lesions), result.config.split.folds
+    if result.curves is None:
+        (model,) = result.models
+        fitted = f"{model['data']['train']['images']} images of {NAMES[model['dataset']]}"
+        return (
+            f"{images} images, scored at their native size, by the model {model['item']}, fitted to {fitted}; "
+            "whether that saw one of these is not known here."
+        )
+    part = f"{images} of {of_images}" if images < of_images else str(images)
+    folds = result.metrics["folds"]
+    return (
+        f"{part} images, each tested once, by a model that never saw it, at its native size; "
+        + (f"{folds} of {of_folds}" if folds < of_folds else str(folds))
+        + (" folds." if of_folds > 1 else " fold.")
+    )
 
 
 def _number(value: float) -> str:
@@ -150,7 +173,9 @@ def _texts(values: dict[str, float]) -> dict[str, str]:
     return {key: _number(value) for key, value in values.items()}
 
 
-def _parts(metrics: dict[str, Any]) -> Table:
+def _parts(metrics: dict[str, Any]) -> Table | None:
+    if "val" not in metrics:
+        return None
     test = {key: metrics[key]["mean"] for key in ("dice", "iou")}
     parts = {"test": test, "validation": metrics["val"]}
     return Table(["part", "Dice", "IoU"], [[name, *_texts(part).values()] for name, part in parts.items()])
@@ -166,9 +191,18 @@ def _by_diagnosis(result: Result) -> Table:
     return Table(["diagnosis", "images", "Dice", "median", "lowest", "IoU"], rows)
 
 
-def _by_fold(result: Result) -> Table:
+def _by_class(metrics: dict[str, Any]) -> Table | None:
+    """Means over images of each class, where there are several."""
+    means = metrics.get("by_class", {})
+    rows = [[name, *_texts(values).values()] for name, values in means.items()]
+    return Table(["class", "Dice", "IoU"], rows) if rows else None
+
+
+def _by_fold(result: Result) -> Table | None:
     """Test scores beside those of the fold's validation part after the last epoch, which are at the training size."""
-    last = result.curves.assign(model=result.curves.model.astype(str)).groupby("model").last()
+    if result.curves is None:
+        return None
+    last = result.curves.groupby("model").last()
     rows = []
     for fold, scores in result.metrics["fold"].items():
         values = (scores["dice"], last.val_dice[fold], scores["iou"], last.val_iou[fold])
@@ -222,8 +256,8 @@ def _shown(picture: Picture) -> dict[str, Any]:
         "fold": score["fold"],
         "rank": score["rank"],
         **{name: _number(score[name]) for name in SCORES},
-        "missed": f"{score['fn'] / lesion:.0%}",
-        "false": f"{score['fp'] / lesion:.0%}",
+        "missed": f"{score['fn'] / lesion:.0%}" if lesion else "nothing",
+        "false": f"{score['fp'] / lesion:.0%} of its size" if lesion else f"{score['fp']} pixels",
         "height": picture.overlay.shape[0],
         "width": picture.overlay.shape[1],
         "overlay": _data_uri(picture.overlay),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from filelock import FileLock
 
-from naevi import metrics, model_file, paths, provenance
+from naevi import metrics, model_file, paths, provenance, tables
 from naevi.config import Config, flat, read_yaml
 from naevi.refusal import Refusal, reason
 
@@ -166,7 +166,7 @@ def _create_child(client: "MlflowClient", experiment: str, origin: dict[str, Any
     )
     name = f"{origin['model']['architecture']} {origin['item']}"
     run_id = str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
-    chosen = {key: origin[key] for key in ("item", "model", "train", "runtime", "versions")}
+    chosen = {key: origin[key] for key in ("item", "model", "classes", "size", "train", "runtime", "versions")}
     _log_params(client, run_id, chosen)
     datasets = [_dataset(origin["dataset"], data, part) for part, data in origin["data"].items() if data["images"]]
     client.log_inputs(run_id, datasets)
@@ -255,8 +255,8 @@ def _create_parent(
     _log_params(client, run_id, config.model_dump())
     now = int(time.time() * 1000)
     client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in flat(figures).items()])
-    lesions = pd.read_csv(paths.LESIONS)
-    everything = provenance.images(lesions, pd.read_csv(paths.PER_IMAGE).image_id.tolist())
+    lesions = tables.read(paths.LESIONS)
+    everything = provenance.images(lesions, tables.read(paths.PER_IMAGE).image_id.unique().tolist())
     client.log_inputs(run_id, [_dataset(config.data.source, everything, "test")])
     for file in (paths.REPORT_HTML, paths.REPORT_MD, paths.METRICS, paths.PER_IMAGE):
         client.log_artifact(run_id, str(file))

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from naevi import augmentation, losses, metrics, networks
+from naevi import augmentation, losses, metrics, networks, prediction
 from naevi.config import TrainConfig
 from naevi.dataset import Lesions, scaled
-from naevi.prediction import probabilities
 from naevi.progress import progress
 from naevi.refusal import Refusal
 from naevi.runtime import Runtime
@@ -34,12 +33,17 @@ def fit(
     """Fit the network, in place and on its device, to the lesions; return the history, one row an epoch.
 
     Columns: epoch (from 1), lr (of its last step), train_loss; with a validation part also val_loss, val_dice and
-    val_iou, means over its images at the training size. Nothing is chosen by them: the last epoch's network stays.
+    val_iou, means over its images and classes at the training size. Nothing is chosen by them: the last epoch's network
+    stays.
 
-    Raises Refusal when the loss is not finite, there are fewer images than two, or the network can't take their size.
+    Raises Refusal when the loss is not finite, there are fewer images than a batch has, or the network can't take
+    their size.
     """
-    if len(lesions) < 2:
-        raise Refusal(f"training needs at least 2 images; this part has {len(lesions)}.")
+    if len(lesions) < settings.batch_size:
+        raise Refusal(
+            f"train.batch_size is {settings.batch_size}, but this model has {len(lesions)} images to train on; "
+            + (f"set it to {len(lesions)} or less." if len(lesions) > 1 else "add images.")
+        )
     network.to(memory_format=torch.channels_last)  # two to three times as fast
     networks.check_size(network, lesions.images.shape[-1])
     steps = min(math.ceil(len(lesions) / settings.batch_size), len(lesions) // 2)
@@ -55,9 +59,8 @@ def fit(
         # Parts of nearly equal size: each image once an epoch, and no batch of one, on which batch norm would fail.
         for step, batch in enumerate(np.array_split(order, steps), start=1):
             rows = torch.from_numpy(batch).to(lesions.images.device)
-            images, masks = augmentation.augment(
-                scaled(lesions.images[rows]), lesions.masks[rows].float(), draws[rows], settings.augment
-            )
+            images, masks = scaled(lesions.images[rows]), lesions.masks[rows]
+            images, masks = augmentation.augment(images, masks, draws[rows], settings.augment, classes=lesions.classes)
             with runtime.autocast():
                 logits = network(images.contiguous(memory_format=torch.channels_last))
             loss = loss_of(logits, masks)
@@ -94,7 +97,9 @@ def _finite(loss: Tensor, epoch: int, step: int, ids: list[str]) -> float:
 
 
 def _validate(network: nn.Module, validation: Lesions, loss_of: LossFunction, runtime: Runtime) -> Row:
-    probability = probabilities(network, validation.images, runtime, flips=False)
-    scores = metrics.scores(metrics.counts(validation.masks.cpu().numpy(), (probability >= 0.5).cpu().numpy()))
-    loss = loss_of(torch.logit(probability, eps=1e-6), validation.masks.float())
+    probability = prediction.probabilities(network, validation.images, runtime, flips=False)
+    predictions = prediction.decided(probability, 0.5).cpu().numpy()
+    masks = validation.masks[:, 0].cpu().numpy()
+    scores = metrics.scores(metrics.counts(masks, predictions, classes=validation.classes))
+    loss = loss_of(prediction.logits(probability), validation.masks)
     return {"val_loss": loss.item(), "val_dice": float(scores.dice.mean()), "val_iou": float(scores.iou.mean())}

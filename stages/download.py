@@ -8,10 +8,12 @@ from naevi.config import load_config
 
 def main() -> None:
     data = load_config("data").data
-    if data.source == "phantoms":
-        raw.fill(paths.RAW, partial(raw.phantom_images, settings=data.phantoms))
-    else:
-        raw.fill(paths.RAW, raw.ph2_images)
+    writers = {
+        "ph2": raw.ph2_images,
+        "phantoms": partial(raw.phantom_images, settings=data.phantoms),
+        "folder": partial(raw.folder_images, values=data.values()),
+    }
+    raw.fill(paths.RAW, writers[data.source])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Predict every image by the model that never saw it; write predictions and scores."""
 
-import pandas as pd
-
-from naevi import evaluation, paths, refusal
+from naevi import evaluation, metrics, paths, refusal, tables
 from naevi.config import load_config
 
 
 def main() -> None:
-    config = load_config("evaluate", "runtime", "cv")
-    test, validation = evaluation.cross_validate(config, pd.read_csv(paths.SPLIT), pd.read_csv(paths.LESIONS))
-    evaluation.write(test, validation, config)
+    config = load_config("data", "evaluate", "runtime", "cv")
+    test, validation = evaluation.cross_validate(config, tables.read(paths.SPLIT), tables.read(paths.LESIONS))
+    evaluation.write(test, metrics.cross_validated(test, validation, config.evaluate))
+    evaluation.curves(config).to_csv(paths.CURVES, index=False)
 
 
 if __name__ == "__main__":

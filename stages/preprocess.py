@@ -6,8 +6,14 @@ from naevi.config import load_config
 
 def main() -> None:
     config = load_config("data", "preprocess")
-    table = lesions.prepare(paths.RAW, paths.PREPARED, dataset=config.data.source, size=config.preprocess.size)
-    table.to_csv(paths.LESIONS, index=False)
+    lesions.prepare(
+        paths.RAW,
+        paths.PREPARED,
+        dataset=config.data.source,
+        size=config.preprocess.size,
+        classes=len(config.data.classes),
+        empty_masks=config.preprocess.empty_masks,
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from naevi.augmentation import DRAWS, augment, draws
+from naevi import augmentation
+from naevi.augmentation import DRAWS, draws
 from naevi.config import AugmentConfig
 
 OFF = {
@@ -38,6 +39,11 @@ MASK = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]).
 def settings(**on: float) -> AugmentConfig:
     """Everything off but these."""
     return AugmentConfig.model_validate(OFF | on)
+
+
+def augment(images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfig) -> tuple[Tensor, Tensor]:
+    """Of two classes."""
+    return augmentation.augment(images, masks, draws, settings, classes=2)
 
 
 def drawn(values: dict[int, float]) -> Tensor:
@@ -123,6 +129,25 @@ def test_color_by_hand(on: dict[str, float], values: dict[int, float], expected:
     changed, _ = augment(images, torch.ones(1, 1, 2, 2), drawn(values), settings(**on))
 
     assert changed[0, ::2, 0] == pytest.approx(torch.tensor(expected), abs=1e-6)
+
+
+def test_each_class_moves_as_the_lesion_does() -> None:
+    """Three stripes, turned by a quarter; and no border becomes a class that is not on either side of it."""
+    stripes = torch.tensor([0, 0, 1, 1, 2, 2]).expand(1, 1, 6, 6)
+    images = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    _, turned = augmentation.augment(images, stripes, drawn({2: 1.0}), settings(rotation=90), classes=3)
+    _, shifted = augmentation.augment(images, stripes, drawn({4: 0.0}), settings(shift=1 / 12), classes=3)
+
+    assert turned.tolist() == stripes.rot90(1, (2, 3)).tolist()
+    assert shifted[0, 0, 0].tolist() == [0, 0, 1, 1, 1, 2]  # half a pixel: the background loses, then the later class
+
+
+def test_two_classes_are_cut_at_a_half() -> None:
+    """And where two cover a pixel alike, the background loses."""
+    shares = torch.tensor([[0.49, 0.5, 0.51]]).view(1, 1, 1, 3)
+
+    assert augmentation._largest(shares).tolist() == [[[[0, 1, 1]]]]
 
 
 def test_draws_depend_on_seed_epoch_and_id_alone() -> None:

@@ -62,13 +62,13 @@ def test_every_number_has_a_lower_and_an_upper_bound() -> None:
 
 
 def test_all_problems_are_told_at_once(params_with: Params) -> None:
-    values = params_with({"data.source": "isic", "preprocess.size": 100, "train.epochs": "2", "train.lrr": 3})
+    values = params_with({"data.source": "isic", "preprocess.size": 10, "train.epochs": "2", "train.lrr": 3})
     del values["evaluate"]["seed"]
 
     assert problems(values) == [
         "params.yaml has 5 problem(s):",
-        "data.source: Input should be 'ph2' or 'phantoms'; got 'isic'",
-        "preprocess.size: Input should be a multiple of 32; got 100",
+        "data.source: Input should be 'ph2', 'phantoms' or 'folder'; got 'isic'",
+        "preprocess.size: Input should be greater than or equal to 32; got 10",
         "train.epochs: Input should be a valid integer; got '2'",
         "train.lrr: there is no such parameter; got 3",
         "evaluate.seed: is missing",
@@ -85,12 +85,16 @@ def test_all_problems_are_told_at_once(params_with: Params) -> None:
         ("train.lr", 0, "Input should be greater than 0; got 0"),
         ("train.lr", float("nan"), "Input should be a finite number; got nan"),
         ("train.lr", None, "Input should be a valid number; got None"),
-        ("train.loss", "focal", "Input should be 'bce', 'dice' or 'bce+dice'; got 'focal'"),
         ("train.seed", 2**32, "Input should be less than 4294967296; got 4294967296"),
         ("train.augment.flips", 1, "Input should be a valid boolean; got 1"),
         ("train.augment.tint", True, "Input should be a valid number; got True"),
         ("model.encoder", "", "String should have at least 1 character; got ''"),
         ("evaluate.threshold", 1, "Input should be less than 1; got 1"),
+        (
+            "data.classes",
+            {"skin": 0},
+            "Dictionary should have at least 2 items after validation, not 1; got {'skin': 0}",
+        ),
         ("split.validation", 0.6, "Input should be less than or equal to 0.5; got 0.6"),
         ("cv.models", [], "List should have at least 1 item after validation, not 0; got []"),
         ("cv.models", 0, "Input should be a valid list; got 0"),
@@ -117,6 +121,62 @@ def test_a_number_or_a_word_that_is_neither_is_one_problem(
     _, *lines = problems(params_with({key: value}))
 
     assert [line.split(": ")[0] for line in lines] == [place]
+
+
+TERMS = "a sum such as cross-entropy+dice of bce, cross-entropy, dice, focal, lovasz, tversky, each once"
+WEIGHTS = "imagenet, none or a path that ends with .safetensors"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ({"train.loss": "hinge"}, f"train.loss: {TERMS}; got 'hinge'"),
+        ({"train.loss": "dice+dice"}, f"train.loss: {TERMS}; got 'dice+dice'"),
+        ({"model.weights": "imagenette"}, f"model.weights: {WEIGHTS}; got 'imagenette'"),
+        ({"data.classes": {"a": 0, "b": 0}}, "data.classes: each class has a value of its own; got {'a': 0, 'b': 0}"),
+        (
+            {"data.source": "ph2", "data.classes": {"skin": 0, "lesion": 1}},
+            "data.classes: masks of ph2 hold 0 and 255; got {'skin': 0, 'lesion': 1}",
+        ),
+        (
+            {"data.source": "folder", "data.classes": {"a": 0, "b": 1, "c": 2}, "train.loss": "bce+dice"},
+            "train.loss: bce is for two classes, cross-entropy for any; got 3 classes",
+        ),
+    ],
+)
+def test_what_no_single_type_can_say_is_refused_too(
+    params_with: Params, overrides: dict[str, Any], problem: str
+) -> None:
+    assert problems(params_with(overrides)) == ["params.yaml has 1 problem(s):", problem]
+
+
+def test_a_class_with_a_name_that_mlflow_refuses_is_refused(params_with: Params) -> None:
+    (_, problem) = problems(params_with({"data.source": "folder", "data.classes": {"skin": 0, "a/b": 255}}))
+
+    assert problem.startswith("data.classes.a/b: String should match pattern")
+
+
+def test_classes_are_in_the_order_of_their_values(params_with: Params) -> None:
+    """However they are listed: DVC forgets the order."""
+    classes = {"head": 7, "body": 3, "street": 0}
+    data = parse_config(params_with({"data.source": "folder", "data.classes": classes})).data
+
+    assert data.names() == ["street", "body", "head"]
+    assert data.values() == [0, 3, 7]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"train.loss": "lovasz"},
+        {"train.loss": "focal+tversky"},
+        {"model.weights": "weights/isic.safetensors"},
+        {"split.folds": 1, "cv.models": [0, "all"]},
+        {"data.source": "folder", "data.classes": {"a": 0, "b": 300}},
+    ],
+)
+def test_what_is_rarer_is_accepted(params_with: Params, overrides: dict[str, Any]) -> None:
+    assert parse_config(params_with(overrides))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ def test_images_and_masks_come_in_the_order_of_the_ids(tiny: Any) -> None:
     prepared = tiny.root / paths.PREPARED
     ids = ["phantom-00004", "phantom-00000", "phantom-00002"]
 
-    loaded = dataset.load(prepared, ids, device="cpu")
+    loaded = dataset.load(prepared, ids, classes=2, device="cpu")
 
     assert len(loaded) == 3
+    assert loaded.classes == 2
     assert loaded.ids == ids
     assert (loaded.images.shape, loaded.images.dtype) == ((3, 3, 32, 32), torch.uint8)
     assert (loaded.masks.shape, loaded.masks.dtype) == ((3, 1, 32, 32), torch.uint8)

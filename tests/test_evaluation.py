@@ -28,6 +28,12 @@ class Measured(NamedTuple):
     validation: pd.DataFrame
 
 
+def write(test: pd.DataFrame, validation: pd.DataFrame, config: Config) -> None:
+    """All that the stage writes."""
+    evaluation.write(test, metrics.cross_validated(test, validation, config.evaluate))
+    evaluation.curves(config).to_csv(paths.CURVES, index=False)
+
+
 @pytest.fixture(scope="module")
 def measured(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     """Two folds and `all` fitted for an epoch and evaluated, as the stages do it."""
@@ -38,15 +44,16 @@ def measured(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Me
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for item in tiny.config.items():
-            part = dataset.load(paths.PREPARED, splitting.ids(tiny.split, item, "train"), device="cpu")
-            network = networks.create(tiny.config.model, seed=0)
+            part = dataset.load(paths.PREPARED, splitting.ids(tiny.split, item, "train"), classes=2, device="cpu")
+            network = networks.create(tiny.config.model, classes=2, seed=0)
             settings, runtime = tiny.config.train, Runtime("cpu", "fp32", 1)
             history = training.fit(network, part, None, settings, runtime, on_epoch=lambda _: None)
             with torch.inference_mode():  # so that about half of the pixels are predicted to be lesion
                 network.get_submodule("body.head").bias -= network.eval()(dataset.scaled(part.images)).median()
-            model_file.write(paths.model(item), network, {"model": tiny.config.model.model_dump()}, history)
+            origin = {"model": tiny.config.model.model_dump(), "classes": tiny.config.data.classes}
+            model_file.write(paths.model(item), network, origin, history)
         test, validation = evaluation.cross_validate(tiny.config, tiny.split, tiny.lesions)
-        evaluation.write(test, validation, tiny.config)
+        write(test, validation, tiny.config)
         yield Measured(tiny.config, tiny.split, tiny.lesions, test, validation)
     torch.set_num_threads(threads)
 
@@ -76,7 +83,7 @@ def test_the_predictions_are_neither_empty_nor_full(measured: Measured) -> None:
 
 
 def test_an_image_is_scored_by_the_model_that_did_not_see_it(measured: Measured) -> None:
-    columns = ["image_id", "dataset", "diagnosis", "fold", *metrics.SCORES, "tp", "fp", "fn", "tn"]
+    columns = ["image_id", "dataset", "diagnosis", "fold", "class", *metrics.SCORES, "tp", "fp", "fn", "tn"]
     fold = {image_id: k for k in (0, 1) for image_id in splitting.ids(measured.split, str(k), "test")}
 
     assert list(measured.test.columns) == list(measured.validation.columns) == columns
@@ -98,7 +105,7 @@ def test_a_prediction_is_that_of_its_fold_s_model(measured: Measured) -> None:
     found = read_mask(paths.PREDICTIONS / f"{image_id}.png")
     evaluation.cross_validate(measured.config, measured.split, measured.lesions)
 
-    image = dataset.load(paths.PREPARED, [image_id], device="cpu").images
+    image = dataset.load(paths.PREPARED, [image_id], classes=2, device="cpu").images
     with torch.inference_mode():
         logits = model_file.read(paths.model("1"), device="cpu")(image / 255)
     probability = nn.functional.interpolate(logits.sigmoid(), size=(64, 96), mode="bilinear")[0, 0]
@@ -124,7 +131,7 @@ def test_evaluating_twice_gives_equal_files(measured: Measured) -> None:
     files = [paths.METRICS, paths.PER_IMAGE, paths.CURVES, *sorted(paths.PREDICTIONS.iterdir())]
     before = [path.read_bytes() for path in files]
     test, validation = evaluation.cross_validate(measured.config, measured.split, measured.lesions)
-    evaluation.write(test, validation, measured.config)
+    write(test, validation, measured.config)
 
     assert [path.read_bytes() for path in files] == before
 

@@ -98,10 +98,19 @@ def test_few_images_are_chosen_once_each(number: int, expected: str) -> None:
     assert "".join(table.image_id) == expected
 
 
-def test_ties_go_by_id_and_undefined_scores_are_left_out() -> None:
-    table = figures.chosen(scores([0.5, float("nan"), 0.5, 0.5]).iloc[::-1])
+def test_ties_go_by_id() -> None:
+    table = figures.chosen(scores([0.5, 0.5, 0.5]).iloc[::-1])
 
-    assert table.image_id.tolist() == ["a", "c", "d"]
+    assert table.image_id.tolist() == ["a", "b", "c"]
+
+
+def test_the_wrong_class_counts_as_missed() -> None:
+    """Of three classes: right, mistaken for another, found where nothing is, and background."""
+    mask, prediction = np.array([[1, 1, 0, 0]], np.uint8), np.array([[1, 2, 2, 0]], np.uint8)
+    drawn = figures.overlay(np.full((1, 4, 3), 100, np.uint8), mask, prediction)
+    plain = figures.overlay(np.full((1, 4, 3), 100, np.uint8), mask > 0, np.array([[1, 0, 1, 0]], np.uint8))
+
+    assert np.array_equal(drawn, plain)
 
 
 def test_pictures_are_read_and_named_by_rank_and_id(tmp_path: Path) -> None:
@@ -120,8 +129,8 @@ def test_pictures_are_read_and_named_by_rank_and_id(tmp_path: Path) -> None:
     assert picture.image.shape == picture.overlay.shape == (7, 512, 3)
 
 
-def test_the_histogram_counts_every_image_with_a_dice() -> None:
-    table = pd.concat([scores([0.41, 0.9, 1.0]), scores([0.95, float("nan")], "melanoma"), scores([0.95], "atypical")])
+def test_the_histogram_counts_every_image() -> None:
+    table = pd.concat([scores([0.41, 0.9, 1.0]), scores([0.95], "melanoma"), scores([0.95], "atypical")])
     (axes,) = figures.histogram(table).axes
 
     assert sum(bar.get_height() for bars in axes.containers for bar in bars) == 5

@@ -24,7 +24,7 @@ def test_counts_and_scores_by_hand() -> None:
     prediction = [[1, 1, 1, 0], [0, 0, 0, 0]]
 
     # 2 found, 1 too many, 1 missed, 4 rightly left.
-    assert metrics.counts([mask], [prediction]).to_dict("records") == [{"tp": 2, "fp": 1, "fn": 1, "tn": 4}]
+    assert metrics.counts([mask], [prediction]).to_dict("records") == [{"place": 1, "tp": 2, "fp": 1, "fn": 1, "tn": 4}]
     assert scored(mask, prediction) == pytest.approx(
         {"dice": 4 / 6, "iou": 2 / 4, "sensitivity": 2 / 3, "specificity": 4 / 5}
     )
@@ -33,7 +33,7 @@ def test_counts_and_scores_by_hand() -> None:
 @pytest.mark.parametrize(
     ("mask", "prediction", "dice", "iou", "sensitivity", "specificity"),
     [
-        ([0, 0], [0, 0], NAN, NAN, NAN, 1),
+        ([0, 0], [0, 0], 1, 1, NAN, 1),
         ([0, 0], [0, 1], 0, 0, NAN, 0.5),
         ([0, 1], [0, 0], 0, 0, 0, 1),
         ([1, 1], [1, 1], 1, 1, 1, NAN),
@@ -42,10 +42,10 @@ def test_counts_and_scores_by_hand() -> None:
         ([0, 1], [0, 1], 1, 1, 1, 1),
     ],
 )
-def test_what_is_not_defined_is_nan(
+def test_what_is_empty_or_full_has_a_defined_score_or_none(
     mask: list[int], prediction: list[int], dice: float, iou: float, sensitivity: float, specificity: float
 ) -> None:
-    """Never a silent 1 or 0: two empty masks, the sensitivity without a lesion, the specificity without skin."""
+    """Nothing to find and nothing found is right; sensitivity without a lesion and specificity without skin are NaN."""
     expected = {"dice": dice, "iou": iou, "sensitivity": sensitivity, "specificity": specificity}
 
     assert scored([mask], [prediction]) == pytest.approx(expected, nan_ok=True)
@@ -56,6 +56,17 @@ def test_each_image_is_counted_for_itself() -> None:
     masks[1] = masks[2, 0, 0, 0] = 1
 
     assert metrics.counts(masks, masks.astype(bool)).tp.tolist() == [0, 4, 1]
+
+
+def test_each_class_is_counted_for_itself() -> None:
+    """Class 1 is taken for class 2 once, and class 2 is absent from the second image, where it is predicted."""
+    masks = [[0, 1, 1, 2], [0, 0, 1, 1]]
+    predictions = [[0, 1, 2, 2], [0, 2, 1, 1]]
+
+    found = metrics.counts(masks, predictions, classes=3)
+
+    assert found.values.tolist() == [[1, 1, 0, 1, 2], [2, 1, 1, 0, 2], [1, 2, 0, 0, 2], [2, 0, 1, 0, 3]]
+    assert metrics.scores(found).dice.tolist() == pytest.approx([2 / 3, 2 / 3, 1, 0])
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -99,22 +110,27 @@ def test_equal_values_have_a_point_for_an_interval(number: int) -> None:
     assert found == dict.fromkeys(("mean", "low", "high", "median", "p05"), 0.75)
 
 
-def test_the_summary_has_every_figure_by_name() -> None:
-    columns = ["diagnosis", "fold", "dice", "iou", "sensitivity", "specificity"]
-    rows = [
-        ("melanoma", 0, 0.5, 0.25, 0.5, 1.0),
-        ("common", 0, 1.0, 1.0, 1.0, 1.0),
-        ("common", 3, 0.75, 0.5, 0.75, NAN),
-    ]
-    test = pd.DataFrame(rows, columns=columns)
+def rows(*values: tuple[Any, ...]) -> pd.DataFrame:
+    """A per_image.csv: image_id, diagnosis, fold, class, dice, iou, sensitivity, specificity, tp, fp, fn, tn."""
+    columns = ["image_id", "diagnosis", "fold", "class", *metrics.SCORES, "tp", "fp", "fn", "tn"]
+    return pd.DataFrame(values, columns=columns).assign(dataset="phantoms")
 
-    summary = metrics.summary(test, test[:2], SETTINGS)
 
-    distributions = {name: summary.pop(name) for name in ("dice", "iou")}
-    assert summary == {
+def test_the_figures_have_every_number_by_name() -> None:
+    test = rows(
+        ("a", "melanoma", 0, "lesion", 0.5, 0.25, 0.5, 1.0, 1, 1, 1, 1),
+        ("b", "common", 0, "lesion", 1.0, 1.0, NAN, 1.0, 0, 0, 0, 4),
+        ("c", "common", 3, "lesion", 0.75, 0.5, 0.75, NAN, 3, 0, 1, 0),
+    )
+
+    figures = metrics.cross_validated(test, test[:2], SETTINGS)
+
+    distributions = {name: figures.pop(name) for name in ("dice", "iou")}
+    assert figures == {
         "images": 3,
+        "empty_masks": 1,
         "folds": 2,
-        "sensitivity": {"mean": 0.75},
+        "sensitivity": {"mean": 0.625},  # over the images that have a lesion
         "specificity": {"mean": 1.0},  # over the images that have skin
         "val": {"dice": 0.75, "iou": 0.625},
         "by_diagnosis": {"common": {"dice": 0.875, "iou": 0.75}, "melanoma": {"dice": 0.5, "iou": 0.25}},
@@ -123,7 +139,25 @@ def test_the_summary_has_every_figure_by_name() -> None:
     for name, found in distributions.items():
         assert list(found) == ["mean", "low", "high", "median", "p05"]
         assert found["mean"] == pytest.approx(test[name].mean())
-    assert all(type(leaf) in (int, float) for leaf in leaves(summary | distributions))
+    assert all(type(leaf) in (int, float) for leaf in leaves(figures | distributions))
+
+
+def test_an_image_of_several_classes_has_their_mean() -> None:
+    test = rows(
+        ("a", "x", 0, "head", 0.5, 0.25, 0.5, 1.0, 1, 1, 1, 1),
+        ("a", "x", 0, "body", 1.0, 0.75, 1.0, 0.5, 2, 0, 0, 2),
+        ("b", "x", 0, "head", 0.0, 0.0, NAN, 1.0, 0, 1, 0, 3),
+        ("b", "x", 0, "body", 1.0, 1.0, 1.0, 1.0, 4, 0, 0, 0),
+    )
+
+    images, summary = metrics.by_image(test), metrics.summary(test, SETTINGS)
+
+    assert images.image_id.tolist() == ["a", "b"]
+    assert images[["dice", "sensitivity", "tp", "fp"]].values.tolist() == [[0.75, 0.75, 3, 1], [0.5, 1.0, 4, 1]]
+    assert summary["images"] == 2
+    assert summary["dice"]["mean"] == 0.625
+    assert summary["empty_masks"] == 1  # no head in b
+    assert summary["by_class"] == {"head": {"dice": 0.25, "iou": 0.125}, "body": {"dice": 1.0, "iou": 0.875}}
 
 
 def leaves(value: Any) -> list[Any]:

@@ -20,13 +20,14 @@ HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 1 / 3]})
 @pytest.fixture
 def origin(config_with: Callable[[dict[str, Any]], Config]) -> dict[str, Any]:
     """What provenance says of a model, as far as it is needed to use it."""
-    return {"item": "0", "model": config_with({}).model.model_dump()}
+    config = config_with({})
+    return {"item": "0", "model": config.model.model_dump(), "classes": config.data.classes}
 
 
 @pytest.fixture
 def network(config_with: Callable[[dict[str, Any]], Config]) -> networks.Normalized:
     """A network whose running statistics are not the initial ones."""
-    network = networks.create(config_with({}).model, seed=0)
+    network = networks.create(config_with({}).model, classes=2, seed=0)
     network(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     return network.eval()
 

@@ -204,7 +204,8 @@ def test_a_failed_download_leaves_the_committed_reports_where_they_were(reposito
     reports = {file: file.read_bytes() for file in (repository / "reports").glob("*.*")}
     override(repository / paths.PARAMS, ["data.source=ph2"])
 
-    printed = pipeline.run(repository, "dvc", "repro", check=False)
+    nowhere = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}  # no network
+    printed = pipeline.run(repository, "dvc", "repro", check=False, **nowhere)
 
     assert "naevi: the PH2 images are not here yet, and the ways on are:" in printed
     for way in ("NAEVI_SOURCE=", "data/external/", "make demo"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from naevi.prediction import BATCH, at_size, probabilities
+from naevi.prediction import BATCH, at_size, decided, logits, probabilities
 from naevi.runtime import Runtime
 
 CPU = Runtime("cpu", "fp32", 1)
@@ -63,12 +63,45 @@ def test_a_probability_is_brought_to_another_size_bilinearly() -> None:
     """Pixel centers: 0 and 1 in two pixels are 0, 1/4, 3/4, 1 in four."""
     resized = at_size(torch.tensor([[[0.0, 1.0]]]), height=3, width=4)
 
-    assert resized.tolist() == [[0, 0.25, 0.75, 1]] * 3
+    assert resized.tolist() == [[[0, 0.25, 0.75, 1]] * 3]
 
 
 @pytest.mark.parametrize(("height", "width"), [(577, 769), (64, 64), (7, 5)])
 def test_a_constant_probability_stays_constant(height: int, width: int) -> None:
     resized = at_size(torch.full((1, 64, 64), 0.3), height=height, width=width)
 
-    assert resized.shape == (height, width)
+    assert resized.shape == (1, height, width)
     assert torch.allclose(resized, torch.tensor(0.3))
+
+
+class Three(nn.Module):
+    """Logits of three classes: the image's channels."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) to the same."""
+        return image
+
+
+def test_three_classes_share_a_probability_of_one() -> None:
+    images = noise(2)
+
+    found = probabilities(Three(), images, CPU, flips=True)
+
+    assert torch.allclose(found, (images / 255).softmax(dim=1))
+    assert torch.equal(decided(found, 0.9), images.argmax(dim=1).to(torch.uint8))
+
+
+def test_of_two_classes_the_threshold_decides() -> None:
+    found = decided(torch.tensor([[[0.3, 0.4, 0.5]]]), 0.4)
+
+    assert found.tolist() == [[0, 1, 1]]
+    assert found.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("network", [Weighted(), Three()])
+def test_logits_are_those_of_the_probabilities(network: nn.Module) -> None:
+    """Softmax forgets a constant that is added to all, so the probabilities are compared."""
+    found = probabilities(network, noise(2), CPU, flips=True)
+    again = logits(found)
+
+    assert torch.allclose(again.sigmoid() if again.shape[1] == 1 else again.softmax(dim=1), found, atol=1e-6)

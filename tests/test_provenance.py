@@ -37,7 +37,8 @@ def small(folder: Path) -> Path:
 
 def of_model(config: Config, **changes: Any) -> dict[str, Any]:
     """A model's origin, with some of what decides it changed."""
-    given = {"item": "0", "runtime": CPU, "lesions": LESIONS, "parts": {"train": ["a"], "val": ["b"]}} | changes
+    given = {"item": "0", "runtime": CPU, "lesions": LESIONS, "parts": {"train": ["a"], "val": ["b"]}, "start": "0"}
+    given |= changes
     return provenance.of_model(config, **given)
 
 
@@ -60,6 +61,7 @@ def test_equal_origins_have_equal_fingerprints(small: Path, config_with: ConfigW
         {"parts": {"train": ["b"], "val": ["a"]}},
         {"lesions": LESIONS.assign(sha256=["1", "2 changed", "3"])},
         {"lesions": LESIONS.assign(dataset="ph2")},
+        {"start": "1"},
     ],
 )
 def test_another_item_runtime_or_data_is_another_model(
@@ -76,6 +78,8 @@ def test_another_item_runtime_or_data_is_another_model(
         ({"train.lr": 0.5}, False),
         ({"train.augment.tint": 0.5}, False),
         ({"model.architecture": "segnet"}, False),
+        ({"data.classes": {"skin": 0, "naevus": 255}}, False),
+        ({"preprocess.size": 64}, False),
         ({"model.encoder": "resnet18", "model.weights": "imagenet"}, True),  # unet-plain has its own encoder
         # What the model's bytes don't depend on, but for the data that come of it.
         ({"evaluate.threshold": 0.4}, True),

@@ -1,5 +1,6 @@
 """data/raw: one layout for every data set, whole or not at all."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -79,3 +80,54 @@ def test_ph2_is_taken_from_where_it_lies(ph2_alike: dict[str, tuple[Pixels, Pixe
 
     names = ["images/IMD001.png", "images/IMD002.png", "labels.csv", "masks/IMD001.png", "masks/IMD002.png"]
     assert layout(paths.RAW) == names
+
+
+def lay_out(folder: Path, labels: str | None = "image_id,class\na,naevus\nb,other\n") -> None:
+    """Two images of noise, 5 x 4 px, with masks of 0 and 255 that ISIC might have named."""
+    rng = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for name in "ab":
+        write_image(folder / "images" / f"{name}.bmp", rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+        mask = rng.integers(0, 2, (4, 5), dtype=np.uint8) * np.uint8(255)
+        write_image(folder / "masks" / f"{name}_segmentation.png", mask)
+    if labels:
+        (folder / "labels.csv").write_text(labels)
+
+
+def test_own_images_are_taken_from_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what lies within the folder counts, not where it lies: this readme is no image."""
+    source = folder / "images" / "mine"
+    lay_out(source)
+    (source / "readme.txt").touch()
+    monkeypatch.setenv("NAEVI_SOURCE", str(source))
+
+    raw.fill(paths.RAW, partial(raw.folder_images, values=[0, 255]))
+
+    assert layout(paths.RAW) == ["images/a.png", "images/b.png", "labels.csv", "masks/a.png", "masks/b.png"]
+    assert (paths.RAW / "labels.csv").read_text() == "image_id,diagnosis\na,naevus\nb,other\n"
+    assert np.array_equal(read_image(paths.RAW / "images" / "a.png"), read_image(source / "images" / "a.bmp"))
+    assert set(read_mask(paths.RAW / "masks" / "a.png").ravel()) == {0, 1}
+
+
+def test_own_images_are_taken_from_an_archive(folder: Path) -> None:
+    lay_out(folder / "mine", labels=None)
+    Path("data/external").mkdir()
+    shutil.make_archive("data/external/mine", "zip", folder / "mine")
+
+    raw.fill(paths.RAW, partial(raw.folder_images, values=[0, 255]))
+
+    assert (paths.RAW / "labels.csv").read_text() == "image_id,diagnosis\na,unlabelled\nb,unlabelled\n"
+
+
+def test_without_own_images_the_ways_on_are_told(folder: Path) -> None:
+    with pytest.raises(Refusal) as refusal:
+        raw.fill(paths.RAW, partial(raw.folder_images, values=[0, 255]))
+
+    assert str(refusal.value) == (
+        "your images are not here yet, and the ways on are:\n"
+        "  NAEVI_SOURCE=<folder or archive> make repro\n"
+        "  put the folder or archive into data/external/, then make repro\n"
+        "It holds images/<id>.png, masks/<id>.png (or other pictures) and, if any, labels.csv."
+    )
+    assert not paths.RAW.exists()

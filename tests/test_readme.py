@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import networkx as nx
+import pytest
 
 from naevi import results
-from naevi.config import read_yaml
+from naevi.config import flat, read_yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,9 +21,25 @@ def test_every_file_of_code_has_its_line() -> None:
             assert file.name in cells or file.name == "__init__.py", f"README: no line for {folder}/{file.name}"
 
 
-def test_every_file_that_the_readme_names_exists() -> None:
-    for name in re.findall(r"`((?:naevi|stages|benchmarks|tests)/[\w./]+)`", README):
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:naevi|stages|benchmarks|tests)/[\w./]+)`", text):
         assert (ROOT / name).exists(), name
+    for link in re.findall(r"\]\(((?!https?:|#)[^)#]+)", text):
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_parameter_that_a_page_sets_exists(page: Path) -> None:
+    known = set(flat(read_yaml(ROOT / "params.yaml")))
+    named = re.findall(r"-S '?([a-z_]+\.[\w.]+)=", page.read_text(encoding="utf-8"))
+
+    assert named
+    assert set(named) <= known, set(named) - known
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -38,6 +38,29 @@ def test_a_stage_ends_with_a_code_and_a_sentence(body: str, expected: tuple[int,
     assert ended(body) == expected
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by Linux's /dev/full")
+def test_a_full_disk_is_told_in_a_sentence() -> None:
+    code, _, said = ended("file = open('/dev/full', 'w'); file.write('x'); file.flush()")
+
+    assert (code, said.splitlines()[0]) == (
+        1,
+        "naevi: a file can't be written or read: No space left on device; make room and run it again, since nothing "
+        "half-made counts.",
+    )
+
+
+def test_a_folder_that_is_not_ours_is_told_in_a_sentence(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    become_nobody = "import os; os.geteuid() or os.seteuid(65534); "  # root may write everywhere
+
+    assert ended(f"{become_nobody}open('{tmp_path}/x', 'w')") == (
+        1,
+        "",
+        f"naevi: {tmp_path}/x can't be written or read: Permission denied; allow it and run it again, since nothing "
+        "half-made counts.\n",
+    )
+
+
 def test_an_error_of_ours_keeps_its_traceback() -> None:
     def main() -> None:
         raise ValueError("a bug")

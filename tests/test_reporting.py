@@ -57,13 +57,13 @@ def result(tiny: Tiny, predictions: Path) -> Result:
         rows.append(metrics.counts(mask[None], read_mask(predictions / f"{image_id}.png")[None]))
     counts = pd.concat(rows, ignore_index=True)
     table = tiny.lesions[["image_id", "dataset", "diagnosis"]].assign(fold=(tiny.split["1"] == "test").astype(int))
-    table = table.join(metrics.scores(counts)).join(counts)
+    table = table.join(metrics.scores(counts)).join(counts).assign(**{"class": "lesion"})
     curves = pd.DataFrame(
         {"epoch": 1, "train_loss": 0.5, "val_dice": [0.625, 0.375, None], "val_iou": [0.5, 0.25, None]}
     )
     return Result(
         config=tiny.config,
-        metrics=metrics.summary(table, table.head(6), tiny.config.evaluate),
+        metrics=metrics.cross_validated(table, table.head(6), tiny.config.evaluate),
         per_image=table,
         curves=curves.assign(model=["0", "1", "all"]),
         lesions=tiny.lesions,
@@ -195,17 +195,42 @@ def test_a_part_of_the_folds_is_called_a_part(result: Result) -> None:
     assert "20 images, each tested once" in reporting.render_markdown(result)
 
     half = result.per_image[result.per_image.fold == 1]
-    part = replace(result, per_image=half, metrics=metrics.summary(half, half, result.config.evaluate))
+    part = replace(result, per_image=half, metrics=metrics.cross_validated(half, half, result.config.evaluate))
     assert "10 of 20 images, each tested once" in reporting.render_markdown(part)
     assert "1 of 2 folds" in reporting.render_markdown(part)
 
 
-def test_undefined_scores_are_named(result: Result) -> None:
-    table = result.per_image.copy()
-    table.loc[0, ["dice", "iou"]] = np.nan
-    text = reporting.render_markdown(replace(result, per_image=table))
+def test_empty_masks_are_counted(result: Result, pictures: list[Picture]) -> None:
+    empty = replace(result, metrics=result.metrics | {"empty_masks": 3})
+    picture = replace(pictures[0], score=pictures[0].score | {"tp": 0, "fn": 0, "fp": 2})
 
-    assert "1 images have no Dice, because mask and prediction are empty." in text
+    for text in (page(empty, [picture]), reporting.render_markdown(empty)):
+        assert "3 masks are empty: their Dice and IoU are 1 if nothing was predicted, else 0." in text
+    assert "nothing of the area missed, a false area of 2 pixels." in page(empty, [picture])
+    assert "masks are empty" not in page(result, pictures) + reporting.render_markdown(result)
+
+
+def test_several_classes_have_a_table(result: Result, pictures: list[Picture]) -> None:
+    classes = {"by_class": {"head": {"dice": 0.5, "iou": 0.25}, "body": {"dice": 1.0, "iou": 1.0}}}
+    several = replace(result, metrics=result.metrics | classes)
+
+    assert '<tr><th scope="row">head</th><td>0.500</td><td>0.250</td></tr>' in page(several, pictures)
+    assert "| body | 1.000 | 1.000 |" in reporting.render_markdown(several)
+    assert "class" not in reporting.render_markdown(result).partition("## What it was made from")[0]
+
+
+def test_an_external_test_says_by_whom_and_has_no_folds(result: Result, pictures: list[Picture]) -> None:
+    figures_ = {key: value for key, value in result.metrics.items() if key not in ("folds", "fold", "val")}
+    model = described("all") | {"dataset": "ph2"}
+    external = replace(result, metrics=figures_, curves=None, models=[model])
+
+    html = reporting.render_html(external, pictures, {"histogram": "<svg></svg>"})
+    for text in (html, reporting.render_markdown(external)):
+        assert "20 images, scored at their native size, by the model all, fitted to 20 images of PH2;" in text
+        assert "By fold" not in text
+        assert "validation Dice" not in text
+        assert "split.folds" not in text
+        assert "no image is left to test it" not in text
 
 
 def test_the_page_loads_nothing(result: Result, pictures: list[Picture], folder: Path) -> None:
@@ -253,7 +278,7 @@ def test_a_lesion_says_what_was_missed_and_what_was_false(result: Result, pictur
     """40 px of lesion, of which 10 were missed, and 2 px too many."""
     picture = replace(pictures[0], score=pictures[0].score | {"image_id": "a", "tp": 30, "fn": 10, "fp": 2})
 
-    assert "25% of the lesion missed, a false area of 5% of its size." in page(result, [picture])
+    assert "25% of the area missed, a false area of 5% of its size." in page(result, [picture])
 
 
 def test_markdown_has_no_pictures(result: Result) -> None:

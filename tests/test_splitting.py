@@ -101,7 +101,7 @@ def test_fewer_images_of_a_diagnosis_than_folds_are_refused() -> None:
 
 
 def test_a_diagnosis_with_one_image_is_not_answered_with_an_impossible_number() -> None:
-    """split.folds is at least 2."""
+    """It takes two folds to draw any."""
     with pytest.raises(Refusal, match="melanoma has 1 images") as refusal:
         splitting.assign(table(["common"] * 10 + ["melanoma"]), SETTINGS)
 
@@ -136,3 +136,119 @@ def test_twenty_phantoms_are_split_in_two(tiny: Any) -> None:
 
     assert tested.value_counts().to_dict() == {"common": 4, "atypical": 4, "melanoma": 2}
     assert tiny.split["1"].value_counts().to_dict() == {"test": 10, "train": 5, "val": 5}
+
+
+def folds(number: int) -> SplitConfig:
+    """The settings with another number of folds."""
+    return SETTINGS.model_copy(update={"folds": number})
+
+
+def refused(lesions: pd.DataFrame, settings: SplitConfig) -> str:
+    """The words of the refusal."""
+    with pytest.raises(Refusal) as refusal:
+        splitting.assign(lesions, settings)
+    return str(refusal.value)
+
+
+def test_one_fold_is_for_images_that_come_with_their_split(ph2: pd.DataFrame) -> None:
+    assert refused(ph2, folds(1)) == (
+        "split.folds is 1, which is for a labels.csv with a column split; set it to 2 or more."
+    )
+
+
+def test_a_split_that_is_given_is_taken_as_it_is() -> None:
+    parts = ["test", "train", "val", "train", "test"]
+    split = splitting.assign(table(["common"] * 5).assign(split=parts), folds(1))
+
+    assert list(split.columns) == ["image_id", "diagnosis", "group", "0", "all"]
+    assert split["0"].tolist() == parts
+    assert (split["all"] == "train").all()
+
+
+def test_a_given_split_without_val_has_it_drawn_from_train(ph2: pd.DataFrame) -> None:
+    """Of 160 images a tenth validates, stratified; as in the fold of the same test part."""
+    drawn = splitting.assign(ph2, SETTINGS)
+    given = ph2.assign(split=drawn["3"].replace("val", "train"))
+
+    assert splitting.assign(given, folds(1))["0"].equals(drawn["3"].rename("0"))
+
+
+def test_folds_that_are_given_are_the_test_parts(ph2: pd.DataFrame) -> None:
+    drawn = splitting.assign(ph2, SETTINGS)
+    given = ph2.assign(fold=(drawn[FOLDS] == "test").idxmax(axis=1).astype(int))
+
+    assert splitting.assign(given, SETTINGS).equals(drawn)
+
+
+def test_a_diagnosis_may_be_rarer_than_the_folds_that_are_given() -> None:
+    lesions = table(["common"] * 8 + ["melanoma"]).assign(fold=[0, 1, 2] * 3)
+
+    split = splitting.assign(lesions, folds(3))
+
+    assert splitting.ids(split, "1", "test") == ["image-001", "image-004", "image-007"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "number", "models"),
+    [("split", ["train", "test", "val"], 1, "[0,all]"), ("fold", [0, 1, 2], 3, "[0,1,2,all]")],
+)
+def test_another_number_of_folds_than_is_given_is_refused(
+    column: str, values: list[Any], number: int, models: str
+) -> None:
+    assert refused(table(["common"] * 3).assign(**{column: values}), SETTINGS) == (
+        f"split.folds is 5, but labels.csv has {number} by its column {column}; "
+        f"set split.folds={number} and cv.models={models}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "lacking"),
+    [
+        ("split", ["train", "val", "train"], "test"),
+        ("split", ["test", "val", "test"], "train"),
+        ("fold", [0, 0, 0], "train"),
+    ],
+)
+def test_a_split_without_test_or_train_is_refused(column: str, values: list[Any], lacking: str) -> None:
+    assert refused(table(["common"] * 3).assign(**{column: values}), folds(1)) == (
+        f"labels.csv leaves no image for {lacking} in its column {column}; each model needs some."
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "pairs"),
+    [
+        (["train", "train", "val", "train"], "image-001 (train) and image-002 (val)"),
+        (["train", "test", "test", "test"], "image-000 (train) and image-003 (test)"),
+        (
+            ["test", "val", "train", "train"],
+            "image-000 (test) and image-003 (train), image-001 (val) and image-002 (train)",
+        ),
+    ],
+)
+def test_a_split_that_parts_a_group_is_refused(values: list[str], pairs: str) -> None:
+    """Of the first four images, the outer two belong together, and so do the inner two."""
+    lesions = table(["common"] * 6).assign(split=[*values, "train", "test"])
+    lesions.loc[2, "group"], lesions.loc[3, "group"] = "image-001", "image-000"
+
+    assert refused(lesions, folds(1)) == (
+        "labels.csv parts images that belong together, by their group or as near-duplicates "
+        f"(data/prepared/near_duplicates.csv): {pairs}; give them one split, or take all but one out."
+    )
+
+
+def test_ten_parted_groups_at_most_are_named() -> None:
+    """Each of 12 groups has one image in each of three folds."""
+    lesions = table(["common"] * 36).assign(fold=[0, 1, 2] * 12)
+    lesions["group"] = [lesions.image_id[row - row % 3] for row in range(36)]
+
+    message = refused(lesions, folds(3))
+
+    assert "): image-000 (0) and image-001 (1) and image-002 (2), image-003 (0) and " in message
+    assert " image-029 (2), …; give them one fold, or" in message
+
+
+def test_a_given_split_that_leaves_one_to_train_on_is_refused() -> None:
+    lesions = table(["common"] * 3).assign(split=["test", "test", "train"])
+
+    assert "no diagnosis has two images to share" in refused(lesions, folds(1))

@@ -17,6 +17,8 @@ ORIGIN: dict[str, Any] = {
     "fingerprint": "f" * 64,
     "item": "0",
     "model": {"architecture": "segnet", "encoder": "own", "weights": "none"},
+    "classes": {"skin": 0, "lesion": 255},
+    "size": 32,
     "train": {"epochs": 2},
     "runtime": {"device": "cpu"},
     "dataset": "phantoms",

@@ -36,15 +36,15 @@ def phantoms(first: int, number: int, size: int = 32) -> Lesions:
     """Phantoms at the training size, in memory."""
     made = [phantom(index, height=64, width=64, seed=7) for index in range(first, first + number)]
     images = np.stack([resize_image(each.image, size) for each in made]).transpose(0, 3, 1, 2)
-    masks = np.stack([resize_mask(each.mask, size) for each in made])[:, None]
-    return Lesions([each.image_id for each in made], torch.from_numpy(images.copy()), torch.from_numpy(masks))
+    masks = np.stack([resize_mask(each.mask, (size, size), 2) for each in made])[:, None]
+    return Lesions([each.image_id for each in made], torch.from_numpy(images.copy()), torch.from_numpy(masks), 2)
 
 
 def fit(
     config: Config, lesions: Lesions, validation: Lesions | None = None, network: networks.Normalized | None = None
 ) -> tuple[networks.Normalized, pd.DataFrame]:
     """A fitted network, from the seed if none is given, and its history."""
-    network = network or networks.create(config.model, seed=config.train.seed)
+    network = network or networks.create(config.model, classes=2, seed=config.train.seed)
     history = training.fit(network, lesions, validation, config.train, CPU, on_epoch=lambda _: None)
     return network, history
 
@@ -68,7 +68,8 @@ class Witness(nn.Module):
 def shown(config: Config, number: int) -> list[list[list[int]]]:
     """The batches of each epoch, when each image is filled with its number."""
     values = torch.arange(number, dtype=torch.uint8).view(-1, 1, 1, 1)
-    lesions = Lesions([str(row) for row in range(number)], values.expand(-1, 3, 8, 8), values.expand(-1, 1, 8, 8) % 2)
+    ids, masks = [str(row) for row in range(number)], values.expand(-1, 1, 8, 8) % 2
+    lesions = Lesions(ids, values.expand(-1, 3, 8, 8), masks, 2)
     witness = Witness()
     fit(config, lesions, network=networks.Normalized(witness, mean=(0, 0, 0), std=(1, 1, 1)))
     steps = len(witness.batches) // config.train.epochs
@@ -78,7 +79,14 @@ def shown(config: Config, number: int) -> list[list[list[int]]]:
 @pytest.mark.parametrize("architecture", ["unet-plain", "segnet"])
 def test_it_learns_two_images_by_heart(config_with: ConfigWith, architecture: str) -> None:
     config = config_with(
-        PLAIN | {"model.architecture": architecture, "train.epochs": 60, "train.lr": 0.01, "train.loss": "bce+dice"}
+        PLAIN
+        | {
+            "model.architecture": architecture,
+            "train.epochs": 60,
+            "train.lr": 0.01,
+            "train.loss": "bce+dice",
+            "train.batch_size": 2,
+        }
     )
     lesions = phantoms(0, 2)
 
@@ -108,8 +116,8 @@ def test_the_seed_also_decides_the_augmentation(config_with: ConfigWith) -> None
     """From the same initial weights, in one batch, so that the order is of no weight."""
     losses = []
     for seed in (0, 1):
-        config = config_with({"train.seed": seed, "train.batch_size": 16})
-        _, history = fit(config, phantoms(0, 6), network=networks.create(config.model, seed=0))
+        config = config_with({"train.seed": seed, "train.batch_size": 6})
+        _, history = fit(config, phantoms(0, 6), network=networks.create(config.model, classes=2, seed=0))
         losses.append(history.train_loss.item())
 
     assert abs(losses[0] - losses[1]) > 0.001
@@ -117,7 +125,7 @@ def test_the_seed_also_decides_the_augmentation(config_with: ConfigWith) -> None
 
 @pytest.mark.parametrize("number", [2, 8, 9, 11])
 def test_each_image_is_seen_once_an_epoch_in_another_order(config_with: ConfigWith, number: int) -> None:
-    epochs = shown(config_with(PLAIN | {"train.epochs": 6, "train.batch_size": 4}), number)
+    epochs = shown(config_with(PLAIN | {"train.epochs": 6, "train.batch_size": min(4, number)}), number)
     orders = [[value for batch in batches for value in batch] for batches in epochs]
 
     assert len(epochs) == 6
@@ -127,7 +135,7 @@ def test_each_image_is_seen_once_an_epoch_in_another_order(config_with: ConfigWi
 
 @pytest.mark.parametrize(
     ("number", "batch_size", "sizes"),
-    [(8, 4, [4, 4]), (9, 4, [3, 3, 3]), (10, 4, [4, 3, 3]), (4, 3, [2, 2]), (2, 16, [2]), (6, 2, [2, 2, 2])],
+    [(8, 4, [4, 4]), (9, 4, [3, 3, 3]), (10, 4, [4, 3, 3]), (4, 3, [2, 2]), (6, 2, [2, 2, 2])],
 )
 def test_batches_are_of_nearly_equal_size(
     config_with: ConfigWith, number: int, batch_size: int, sizes: list[int]
@@ -148,7 +156,7 @@ def test_no_batch_is_of_one_image(config_with: ConfigWith, number: int) -> None:
 def test_the_history_has_a_row_an_epoch(config_with: ConfigWith) -> None:
     rows: list[training.Row] = []
     config = config_with({"train.epochs": 3, "train.schedule": "constant", "train.lr": 0.002})
-    network = networks.create(config.model, seed=0)
+    network = networks.create(config.model, classes=2, seed=0)
     history = training.fit(network, phantoms(0, 4), None, config.train, CPU, on_epoch=rows.append)
 
     assert list(history.columns) == ["epoch", "lr", "train_loss"]
@@ -184,8 +192,10 @@ def test_validation_images_teach_nothing(config_with: ConfigWith) -> None:
 
 
 def test_one_cycle_rises_and_falls_to_nothing(config_with: ConfigWith) -> None:
-    config = config_with({"train.epochs": 30, "train.schedule": "one-cycle", "train.lr": 0.002})
-    lesions = Lesions(["a", "b"], torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.ones(2, 1, 8, 8, dtype=torch.uint8))
+    config = config_with({"train.epochs": 30, "train.schedule": "one-cycle", "train.lr": 0.002, "train.batch_size": 2})
+    lesions = Lesions(
+        ["a", "b"], torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.ones(2, 1, 8, 8, dtype=torch.uint8), 2
+    )
     _, history = fit(config, lesions, network=networks.Normalized(Witness(), mean=(0, 0, 0), std=(1, 1, 1)))
 
     assert history.lr[0] < 0.0003
@@ -196,7 +206,7 @@ def test_one_cycle_rises_and_falls_to_nothing(config_with: ConfigWith) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training(config_with: ConfigWith) -> None:
     """It says where, and which images were in the batch."""
     config = config_with({"train.epochs": 3, "train.batch_size": 2})
-    network = networks.create(config.model, seed=0)
+    network = networks.create(config.model, classes=2, seed=0)
     nn.init.constant_(network.get_submodule("body.head").bias, float("nan"))
 
     message = (
@@ -210,8 +220,9 @@ def test_a_loss_that_is_not_finite_stops_the_training(config_with: ConfigWith) -
 @pytest.mark.parametrize(
     ("number", "size", "message"),
     [
-        (1, 32, r"^training needs at least 2 images; this part has 1\.$"),
-        (2, 24, "^The network can't take images of preprocess.size 24 px"),
+        (1, 32, r"^train.batch_size is 4, but this model has 1 images to train on; add images\.$"),
+        (3, 32, r"^train.batch_size is 4, but this model has 3 images to train on; set it to 3 or less\.$"),
+        (4, 24, "^The network can't take images of preprocess.size 24 px"),
     ],
 )
 def test_what_can_not_be_fitted_is_refused(config_with: ConfigWith, number: int, size: int, message: str) -> None:

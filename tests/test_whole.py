@@ -1,0 +1,49 @@
+"""Folders that appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from naevi import whole
+
+
+def layout(folder: Path) -> list[str]:
+    """All files, by name."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def write(path: Path, name: str) -> None:
+    """One file in a whole folder."""
+    with whole.folder(path) as folder:
+        (folder / name).touch()
+
+
+def test_a_folder_is_replaced_and_its_parents_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "raw", "old")
+    write(tmp_path / "data" / "raw", "new")
+
+    assert layout(tmp_path) == ["data/raw/new"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    write(tmp_path / "raw", "old")
+
+    def fail() -> None:
+        with whole.folder(tmp_path / "raw") as folder:
+            (folder / "half").touch()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+
+    assert layout(tmp_path) == ["raw/old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_what_a_killed_run_left_is_no_part_of_the_next(tmp_path: Path) -> None:
+    (tmp_path / "raw.partial").mkdir()
+    (tmp_path / "raw.partial" / "half").touch()
+    write(tmp_path / "raw", "new")
+
+    assert layout(tmp_path) == ["raw/new"]
