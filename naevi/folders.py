@@ -12,8 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from naevi import paths
 from naevi.config import Name
 from naevi.images import SUFFIXES, classes, read_image, read_levels, strange, write_image, write_mask
-from naevi.refusal import Refusal, reason
-from naevi.tables import some
+from naevi.refusal import Refusal, reason, some
 
 MISSING = (
     "your images are not here yet, and the ways on are:\n"

@@ -24,8 +24,7 @@ from naevi.images import (
     write_mask,
 )
 from naevi.progress import progress
-from naevi.refusal import Refusal
-from naevi.tables import some
+from naevi.refusal import Refusal, some
 
 COLUMNS = [
     "image_id",

@@ -11,7 +11,7 @@ A picture is recognized by the SHA-256 of its pixels in data/ph2.csv, whatever a
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 
 from naevi import paths
 from naevi.images import SUFFIXES, Pixels, pixel_sha256, read_image, write_image, write_mask
-from naevi.refusal import Refusal, reason
+from naevi.refusal import Refusal, reason, some
 
 # Of the authors, and a public copy. Neither could be tried where this was written.
 ADDRESSES = (
@@ -83,7 +83,7 @@ def collect(files: Iterable[tuple[str, bytes]], folder: Path) -> pd.DataFrame:
     if len(lacking):
         raise Refusal(
             f"{seen} pictures were read, and {len(lacking)} of the {len(known)} PH2 images or masks are not there "
-            f"with the pixels that {paths.MANIFEST} asks for ({_first(lacking.tolist())}); "
+            f"with the pixels that {paths.MANIFEST} asks for ({some(lacking)}); "
             "get the official archive or a lossless copy."
         )
     return known[["image_id", "diagnosis"]]
@@ -116,12 +116,8 @@ def _compare(name: str, told: dict[str, str], known: dict[str, str]) -> None:
     other = sorted({image_id for image_id, _ in told.items() ^ known.items()}) if told else []
     if other:
         raise Refusal(
-            f"{name} and {paths.MANIFEST} differ in the diagnoses of {_first(other)}; get the official archive."
+            f"{name} and {paths.MANIFEST} differ in the diagnoses of {some(other)}; get the official archive."
         )
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + ", …" * (len(names) > 10)
 
 
 def _readable(data: bytes, name: str) -> Pixels | None:

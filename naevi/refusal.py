@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # What the file system refuses, and what would do.
 REMEDIES = {
@@ -22,6 +22,12 @@ class Refusal(Exception):
 def reason(error: Exception) -> str:
     """What an error says, in one line, or its name if it says nothing: for a sentence of ours."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def some(names: Iterable[str]) -> str:
+    """Ten names at most, for a sentence of ours."""
+    names = list(names)
+    return ", ".join(names[:10]) + ", …" * (len(names) > 10)
 
 
 def run(main: Callable[[], None]) -> None:

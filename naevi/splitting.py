@@ -9,8 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from naevi import paths
 from naevi.config import SplitConfig
-from naevi.refusal import Refusal
-from naevi.tables import some
+from naevi.refusal import Refusal, some
 
 
 def assign(lesions: pd.DataFrame, settings: SplitConfig) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Tables as CSV files: an id such as 007 or NA stays the text that it is."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +10,3 @@ TEXT = dict.fromkeys(["image_id", "dataset", "diagnosis", "group", "class", "mod
 def read(path: Path) -> pd.DataFrame:
     """The table; only an empty cell is missing."""
     return pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
-
-
-def some(names: Iterable[str]) -> str:
-    """Ten names at most, for a message."""
-    names = list(names)
-    return ", ".join(names[:10]) + ", …" * (len(names) > 10)

@@ -38,6 +38,12 @@ def test_a_stage_ends_with_a_code_and_a_sentence(body: str, expected: tuple[int,
     assert ended(body) == expected
 
 
+def test_a_message_names_ten_at_most() -> None:
+    assert refusal.some([]) == ""
+    assert refusal.some("abcdefghij") == "a, b, c, d, e, f, g, h, i, j"
+    assert refusal.some(iter("abcdefghijk")) == "a, b, c, d, e, f, g, h, i, j, …"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by Linux's /dev/full")
 def test_a_full_disk_is_told_in_a_sentence() -> None:
     code, _, said = ended("file = open('/dev/full', 'w'); file.write('x'); file.flush()")

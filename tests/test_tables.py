@@ -24,9 +24,3 @@ def test_numbers_are_numbers_and_only_an_empty_cell_is_missing(tmp_path: Path) -
     assert table.dice.isna().tolist() == [False, True]
     assert table.image_id.isna().tolist() == [False, True]
     assert table.image_id[0] == "1"
-
-
-def test_a_message_names_ten_at_most() -> None:
-    assert tables.some([]) == ""
-    assert tables.some("abcdefghij") == "a, b, c, d, e, f, g, h, i, j"
-    assert tables.some(iter("abcdefghijk")) == "a, b, c, d, e, f, g, h, i, j, …"
