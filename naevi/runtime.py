@@ -1,22 +1,26 @@
 """On what it is computed: `auto` made definite."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from naevi import processes
 from naevi.config import RuntimeConfig
-from naevi.refusal import Refusal
+from naevi.refusal import Refusal, reason
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device, precision and threads, all definite; equal runtimes on one machine class give equal bytes."""
+    """Device, precision, threads and processes, all definite; equal ones on one machine class give equal bytes."""
 
     device: Literal["cpu", "cuda"]
     precision: Literal["bf16", "fp32"]
     threads: int
+    processes: int = 1
 
     def autocast(self) -> torch.autocast:
         """The context in which a network runs."""
@@ -31,14 +35,27 @@ def resolve(settings: RuntimeConfig) -> Runtime:
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _computes_bf16(device) else "fp32"
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    runtime = Runtime(device, precision, threads if settings.threads == "auto" else settings.threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // processes.here()) if settings.threads == "auto" else settings.threads
+    runtime = Runtime(device, precision, threads, processes.number())
     torch.set_num_threads(runtime.threads)
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # Only a warning, because smp's bilinear decoders have no deterministic backward pass on CUDA.
         torch.use_deterministic_algorithms(True, warn_only=True)
     return runtime
+
+
+@contextmanager
+def told_of_memory() -> Iterator[None]:
+    """Turn a full memory of a GPU into a Refusal that says what to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Refusal(
+            f"the GPU's memory is full ({reason(error)[:100]}); lower train.batch_size, preprocess.size or take a "
+            "smaller model.encoder."
+        ) from error
 
 
 def _computes_bf16(device: str) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from filelock import FileLock
 
-from naevi import metrics, model_file, paths, provenance, tables
+from naevi import metrics, model_file, paths, processes, provenance, tables
 from naevi.config import Config, flat, read_yaml
 from naevi.refusal import Refusal, reason
 
@@ -92,12 +92,16 @@ class Child:
     """The run of one model while it trains. Where MLflow fails, it says so once and lets training go on."""
 
     def __init__(self, origin: dict[str, Any]) -> None:
-        """Open the run, unless the store has a FINISHED one of this fingerprint already."""
+        """Open the run, unless the store has a FINISHED one of this fingerprint already.
+
+        Of several processes the first alone does.
+        """
         self._images = origin["data"]["train"]["images"]
         self._epoch_began = time.monotonic()
         self._run: tuple[MlflowClient, str] | None = None
-        with self._harmless():
-            self._run = _begin(origin)
+        if processes.is_first():
+            with self._harmless():
+                self._run = _begin(origin)
 
     def log_epoch(self, row: Row) -> None:
         """Log a row of the history, and images per second, which no file has."""

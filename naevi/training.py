@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from naevi import augmentation, losses, metrics, networks, prediction
+from naevi import augmentation, losses, metrics, networks, prediction, processes
 from naevi.config import TrainConfig
 from naevi.dataset import Lesions, scaled
 from naevi.progress import progress
 from naevi.refusal import Refusal
-from naevi.runtime import Runtime
+from naevi.runtime import Runtime, told_of_memory
 
 Row = dict[str, float]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
+@told_of_memory()
 def fit(
     network: networks.Normalized,
     lesions: Lesions,
@@ -36,17 +37,25 @@ def fit(
     val_iou, means over its images and classes at the training size. Nothing is chosen by them: the last epoch's network
     stays.
 
-    Raises Refusal when the loss is not finite, there are fewer images than a batch has, or the network can't take
-    their size.
+    Several processes (see `processes`) share each batch; normalization then sees a process' share only.
+
+    Raises Refusal when the loss is not finite, there are fewer images than a batch has, the network can't take their
+    size, or memory is full.
     """
     if len(lesions) < settings.batch_size:
         raise Refusal(
             f"train.batch_size is {settings.batch_size}, but this model has {len(lesions)} images to train on; "
             + (f"set it to {len(lesions)} or less." if len(lesions) > 1 else "add images.")
         )
+    if settings.batch_size < 2 * processes.number():
+        raise Refusal(
+            f"train.batch_size is {settings.batch_size}, which {processes.number()} processes can't share; "
+            f"set it to {2 * processes.number()} or more, or start fewer."
+        )
     network.to(memory_format=torch.channels_last)  # two to three times as fast
     networks.check_size(network, lesions.images.shape[-1])
-    steps = min(math.ceil(len(lesions) / settings.batch_size), len(lesions) // 2)
+    steps = min(math.ceil(len(lesions) / settings.batch_size), len(lesions) // (2 * processes.number()))
+    together = processes.together(network)
     optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
     loss_of = losses.loss(settings.loss)
@@ -58,19 +67,21 @@ def fit(
         total = 0.0
         # Parts of nearly equal size: each image once an epoch, and no batch of one, on which batch norm would fail.
         for step, batch in enumerate(np.array_split(order, steps), start=1):
-            rows = torch.from_numpy(batch).to(lesions.images.device)
+            mine = processes.share(batch)
+            rows = torch.from_numpy(mine).to(lesions.images.device)
             images, masks = scaled(lesions.images[rows]), lesions.masks[rows]
             images, masks = augmentation.augment(images, masks, draws[rows], settings.augment, classes=lesions.classes)
             with runtime.autocast():
-                logits = network(images.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(logits, masks)
+                logits = together(images.contiguous(memory_format=torch.channels_last))
+            # Shares differ by an image, and the mean over processes must be the batch's.
+            loss = loss_of(logits, masks) * (len(mine) * processes.number() / len(batch))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no hints there
             optimizer.step()
             lr = schedule.get_last_lr()[0]
             schedule.step()
-            total += _finite(loss, epoch, step, [lesions.ids[row] for row in batch]) * len(batch)
-        row: Row = {"lr": float(lr), "train_loss": total / len(lesions)}
+            total += _finite(loss, epoch, step, [lesions.ids[row] for row in mine]) * len(batch)
+        row: Row = {"lr": float(lr), "train_loss": processes.total(total) / processes.number() / len(lesions)}
         if validation is not None:
             row |= _validate(network, validation, loss_of, runtime)
         # Six digits, so that files and MLflow show the same.

@@ -8,7 +8,7 @@ import torch
 
 from naevi.config import RuntimeConfig
 from naevi.refusal import Refusal
-from naevi.runtime import Runtime, resolve
+from naevi.runtime import Runtime, resolve, told_of_memory
 
 pytestmark = pytest.mark.usefixtures("torch_threads")
 
@@ -43,3 +43,21 @@ def test_a_network_computes_in_the_precision_that_is_named(precision: str, dtype
 
     with Runtime("cpu", precision, 1).autocast():  # type: ignore[arg-type]
         assert layer(image).dtype == dtype
+
+
+def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RuntimeConfig(device="cpu", precision="fp32", threads="auto")
+    alone = resolve(settings)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+
+    assert resolve(settings) == Runtime("cpu", "fp32", max(1, alone.threads // 2), processes=4)
+
+
+def test_a_full_memory_says_what_to_lower() -> None:
+    message = (
+        r"^the GPU's memory is full \(CUDA out of memory\); "
+        r"lower train.batch_size, preprocess.size or take a smaller model.encoder\.$"
+    )
+    with pytest.raises(Refusal, match=message), told_of_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory")

@@ -1,0 +1,193 @@
+"""How fast the loop trains, beside what one would write instead: images a second, on the same images, in one process.
+
+    python -m benchmarks.training                 # the default's size and batch; on the CPU or the GPU that is here
+    python -m benchmarks.training --size 256
+    pip install lightning                         # for the last row, which is left out without it
+
+The median of three, each after a warm-up. A ratio says more than a speed: machines differ, and so do hours.
+"""
+
+import argparse
+import itertools
+import logging
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from naevi import losses, networks, training
+from naevi.config import Config, load_config
+from naevi.dataset import Lesions, scaled
+from naevi.images import resize_image, resize_mask
+from naevi.phantoms import phantom
+from naevi.runtime import Runtime, resolve
+
+IMAGES = 64
+EPOCHS = 2
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    config = load_config()
+    parser.add_argument("--size", type=int, default=config.preprocess.size)
+    parser.add_argument("--batch", type=int, default=config.train.batch_size)
+    arguments = parser.parse_args()
+    config = config.model_copy(
+        update={"train": config.train.model_copy(update={"epochs": EPOCHS, "batch_size": arguments.batch})}
+    )
+    runtime = resolve(config.runtime)
+    lesions = phantoms(arguments.size, runtime.device)
+    rows: dict[str, Callable[[], float]] = {
+        "bare forward, backward and step on one batch": lambda: bare(config, lesions, runtime),
+        "**the loop** (`training.fit`)": lambda: loop(config, lesions, runtime),
+        "bare, fp32, contiguous": lambda: bare(config, lesions, plain(runtime), torch.contiguous_format),
+        "lesson 12's loop, its U-Net": lambda: lesson_12(config, lesions),
+    }
+    if find_spec("lightning"):
+        rows["smp's Unet in Lightning's Trainer"] = lambda: lightning(config, lesions)
+    # In turns, so that an hour in which the machine is slow is one for all.
+    turns = [{name: measure() for name, measure in rows.items()} for _ in range(3)]
+    speeds = {name: statistics.median(turn[name] for turn in turns) for name in rows}
+    own = speeds["**the loop** (`training.fit`)"]
+    print(f"{machine(runtime)}; {arguments.size} px, batches of {arguments.batch}\n")
+    print("| what | images/s | the loop is so many times as fast |\n|---|---|---|")
+    for name, speed in speeds.items():
+        print(f"| {name} | {speed:.1f} | {own / speed:.2f} |")
+
+
+def phantoms(size: int, device: str) -> Lesions:
+    """Generated images, prepared."""
+    made = [phantom(index, height=288, width=384, seed=7) for index in range(IMAGES)]
+    images = torch.from_numpy(np.stack([resize_image(each.image, size) for each in made])).permute(0, 3, 1, 2)
+    masks = torch.from_numpy(np.stack([resize_mask(each.mask, (size, size), 2) for each in made]))[:, None]
+    return Lesions([each.image_id for each in made], images.to(device), masks.to(device), 2)
+
+
+def plain(runtime: Runtime) -> Runtime:
+    """The same in float32."""
+    return Runtime(runtime.device, "fp32", runtime.threads)
+
+
+def machine(runtime: Runtime) -> str:
+    """Where it was measured."""
+    chip = torch.cuda.get_device_name() if runtime.device == "cuda" else platform.processor() or platform.machine()
+    return f"{chip}, {runtime.precision}, {runtime.threads} threads, torch {torch.__version__}"
+
+
+def clock(run: Callable[[], int]) -> float:
+    """Images a second of something that says how many images it took."""
+    run()  # warm
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    images = run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return images / (time.perf_counter() - began)
+
+
+def bare(
+    config: Config, lesions: Lesions, runtime: Runtime, memory: torch.memory_format = torch.channels_last
+) -> float:
+    """The limit: the default's network and loss on a batch that is ready."""
+    network = networks.create(config.model, classes=2, seed=0).to(runtime.device, memory_format=memory).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay)
+    compute = losses.loss(config.train.loss)
+    number = config.train.batch_size
+    images, masks = scaled(lesions.images[:number]).contiguous(memory_format=memory), lesions.masks[:number]
+
+    def steps() -> int:
+        for _ in range(EPOCHS * IMAGES // number):
+            with runtime.autocast():
+                logits = network(images)
+            loss = compute(logits, masks)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        return EPOCHS * IMAGES // number * number
+
+    return clock(steps)
+
+
+def loop(config: Config, lesions: Lesions, runtime: Runtime) -> float:
+    """The loop, from decoded images to the history; augmentation included."""
+
+    def epochs() -> int:
+        network = networks.create(config.model, classes=2, seed=0).to(runtime.device)
+        training.fit(network, lesions, None, config.train, runtime, on_epoch=lambda _: None)
+        return EPOCHS * IMAGES
+
+    return clock(epochs)
+
+
+def batches(lesions: Lesions, number: int) -> DataLoader[tuple[Tensor, ...]]:
+    """A DataLoader as tutorials have it."""
+    images, masks = scaled(lesions.images).contiguous().cpu(), lesions.masks.float().cpu()
+    return DataLoader(TensorDataset(images, masks), batch_size=number, shuffle=True)
+
+
+def lesson_12(config: Config, lesions: Lesions) -> float:
+    """Lesson 12's U-Net as the notebook trains it: float32, Adam, a sigmoid before BCEWithLogitsLoss."""
+    model = config.model.model_copy(update={"architecture": "unet-plain"})
+    device = lesions.images.device
+    network = nn.Sequential(networks.create(model, classes=2, seed=0), nn.Sigmoid()).to(device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-6)
+    loss_of = nn.BCEWithLogitsLoss()
+    loader = batches(lesions, config.train.batch_size)
+
+    def epochs() -> int:
+        for image, mask in itertools.chain.from_iterable(itertools.repeat(loader, EPOCHS)):
+            optimizer.zero_grad()
+            loss = loss_of(network(image.to(device)), mask.to(device))
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        return EPOCHS * IMAGES
+
+    return clock(epochs)
+
+
+def lightning(config: Config, lesions: Lesions) -> float:
+    """The default's network in Lightning's Trainer, as its guide has it: no augmentation, no mixed precision."""
+    from lightning import LightningModule, Trainer
+
+    class Module(LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = smp.create_model(
+                config.model.architecture, encoder_name=config.model.encoder, encoder_weights=None, classes=1
+            )
+            self.loss_of = losses.loss(config.train.loss)
+
+        def training_step(self, batch: Any, _: int) -> Tensor:
+            image, mask = batch
+            return self.loss_of(self.network(image), mask)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), lr=config.train.lr)
+
+    module, loader = Module(), batches(lesions, config.train.batch_size)
+
+    def epochs() -> int:
+        off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+        Trainer(max_epochs=EPOCHS, **dict.fromkeys(off, False)).fit(module, loader)
+        return EPOCHS * IMAGES
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return clock(epochs)
+
+
+if __name__ == "__main__":
+    main()
