@@ -109,14 +109,18 @@ def test_an_external_test_has_the_same_files_and_figures(repository: Path, photo
         for image_id in tested:
             file = f"{image_id}.{suffix}"
             (elsewhere / part / file).write_bytes((photographs / part / file).read_bytes())
+    labels = pd.read_csv(photographs / "labels.csv", dtype=str)
+    labels[labels.image_id.isin(tested)].to_csv(elsewhere / "labels.csv", index=False)
+    arguments = ["--model", "data/models/1", elsewhere / "images", elsewhere / "masks"]
 
-    done = naevi(repository, "score", "--model", "data/models/1", elsewhere / "images", elsewhere / "masks")
+    done = naevi(repository, "score", *arguments, "--labels", elsewhere / "labels.csv")
 
     assert "naevi:" not in done.stdout, done.stdout
     external = repository / paths.EXTERNAL_TEST
     rows = pd.read_csv(external / paths.PER_IMAGE, dtype={"image_id": str})
     expected = pd.read_csv(repository / paths.PER_IMAGE, dtype={"image_id": str}).query("fold == 1")
     assert rows.image_id.tolist() == expected.image_id.tolist()
+    assert rows.diagnosis.tolist() == expected.diagnosis.tolist()
     assert rows.tp.tolist() == expected.tp.tolist()
     assert rows.dice.to_numpy() == pytest.approx(expected.dice.to_numpy(), abs=1e-6)
     figures = metrics.read(external / paths.METRICS)
@@ -126,7 +130,7 @@ def test_an_external_test_has_the_same_files_and_figures(repository: Path, photo
     assert (external / paths.REPORT_MD).exists()
     assert (external / paths.FIGURES / "histogram.png").exists()
 
-    again = naevi(repository, "score", "--model", "data/models/1", elsewhere / "images", elsewhere / "masks")
+    again = naevi(repository, "score", *arguments)
 
     assert again.stdout == "naevi: --out external is there already; name a new folder, or move that one away.\n"
 
