@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from naevi import model_file, prediction
+from naevi import model_file, prediction, provenance
 from naevi.config import load_config
 from naevi.images import Pixels, read_image, resize_image, write_image
 from naevi.refusal import Refusal
@@ -21,7 +21,7 @@ def write(model: Path, image: Path, over: Path, out: Path) -> None:
     runtime = resolve(config.runtime)
     network = model_file.read(model, device=runtime.device)
     pixels = read_image(image)
-    small = torch.from_numpy(resize_image(pixels, model_file.describe(model)["size"]).copy()).permute(2, 0, 1)[None]
+    small = torch.from_numpy(resize_image(pixels, provenance.described(model)["size"]).copy()).permute(2, 0, 1)[None]
     probability = prediction.probabilities(network, small.to(runtime.device), runtime, flips=config.evaluate.flips)
     height, width = pixels.shape[:2]
     found = prediction.at_size(probability[0].cpu(), height=height, width=width)

@@ -32,6 +32,11 @@ def load(prepared: Path, ids: list[str], *, classes: int, device: str) -> Lesion
     return Lesions(ids, channels_first.to(device), torch.from_numpy(masks)[:, None].to(device), classes)
 
 
+def load_parts(prepared: Path, ids: dict[str, list[str]], *, classes: int, device: str) -> dict[str, Lesions]:
+    """The parts of a model that have images; `all` has no val."""
+    return {part: load(prepared, names, classes=classes, device=device) for part, names in ids.items() if names}
+
+
 def scaled(images: Tensor) -> Tensor:
     """uint8 0..255 → float32 0..1."""
     return images.float() / 255

@@ -33,7 +33,7 @@ def test(model: Path, images: Path, masks: Path, labels: Path | None, out: Path)
     """
     if out.exists():
         raise Refusal(f"--out {out} is there already; name a new folder, or move that one away.")
-    description = model_file.describe(model)
+    description = provenance.described(model)
     config = _config(load_config(), description)
     runtime = resolve(config.runtime)
     network = model_file.read(model, device=runtime.device)

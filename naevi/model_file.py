@@ -9,7 +9,7 @@ import pandas as pd
 from safetensors.torch import load, save
 from torch import nn
 
-from naevi import networks, whole
+from naevi import networks, provenance, whole
 from naevi.config import ModelConfig
 from naevi.refusal import Refusal
 
@@ -34,18 +34,9 @@ def _data(network: nn.Module) -> bytes:
     return bytes(save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """What model.json says; raises Refusal where there is none."""
-    try:
-        description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Refusal(f"{folder} holds no readable model.json ({error}); train the model, or `dvc pull` it.") from error
-    return description
-
-
 def read(folder: Path, *, device: str) -> networks.Normalized:
     """The fitted network, ready to predict; raises Refusal when its bytes are not those that model.json names."""
-    description = describe(folder)
+    description = provenance.described(folder)
     file = folder / "model.safetensors"
     data = file.read_bytes() if file.exists() else b""
     if hashlib.sha256(data).hexdigest() != description["sha256"]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from naevi import weights
-from naevi.config import ModelConfig
+from naevi.config import Config, ModelConfig
 from naevi.refusal import Refusal, reason
 
 # Lesson 12's channels per level. Its networks end in a sigmoid that BCEWithLogitsLoss then applies again; ours don't.
@@ -121,14 +121,16 @@ def create(model: ModelConfig, *, classes: int, seed: int) -> Normalized:
         # Not torch.manual_seed: that would also reseed every GPU.
         torch.default_generator.manual_seed(seed)
         network = build(model, classes=classes)
-        if effective(model).weights != "none":
+        if model.weights != "none" and model.architecture not in LESSON_12:
             weights.load(network.body.get_submodule("encoder"), model)
     return network
 
 
-def effective(model: ModelConfig) -> ModelConfig:
-    """What of the config decides the network: lesson 12's have no encoder of others' and no weights to start from."""
-    return model.model_copy(update={"encoder": "own", "weights": "none"}) if model.architecture in LESSON_12 else model
+def effective(config: Config) -> Config:
+    """The config with what decides the network: lesson 12's have no encoder of others' and no weights to start from."""
+    if config.model.architecture not in LESSON_12:
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"encoder": "own", "weights": "none"})})
 
 
 def build(model: ModelConfig, *, classes: int) -> Normalized:

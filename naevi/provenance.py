@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from naevi import networks, paths
+from naevi import paths
 from naevi.config import Config, read_yaml
-from naevi.runtime import Runtime
+from naevi.refusal import Refusal
 
 PACKAGES = ["torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"]
 
@@ -35,19 +34,20 @@ def images(lesions: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
 
 
 def of_model(
-    config: Config, item: str, runtime: Runtime, lesions: pd.DataFrame, parts: dict[str, list[str]], start: str
+    config: Config, item: str, runtime: dict[str, Any], lesions: pd.DataFrame, parts: dict[str, list[str]], start: str
 ) -> dict[str, Any]:
     """All that decides a model's bytes, and their fingerprint: what model.json says of its origin.
 
-    `start` is the SHA-256 of the network before training: it stands for weights that came from elsewhere.
+    The config is that of `networks.effective`. `start` is the SHA-256 of the network before training: it stands for
+    weights that came from elsewhere.
     """
     origin = {
         "item": item,
-        "model": networks.effective(config.model).model_dump(),
+        "model": config.model.model_dump(),
         "classes": config.data.classes,
         "size": config.preprocess.size,
         "train": config.train.model_dump(),
-        "runtime": asdict(runtime),
+        "runtime": runtime,
         "dataset": str(lesions.dataset.iloc[0]),
         "data": {part: images(lesions, ids) for part, ids in parts.items()},
         "code": code("train"),
@@ -60,3 +60,12 @@ def of_model(
 def of_result(config: Config, models: list[dict[str, Any]], figures: dict[str, Any]) -> str:
     """Fingerprint of a result: the whole params.yaml, every model.json (data and code included) and the figures."""
     return digest([config.model_dump(), models, figures])
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What model.json says; raises Refusal where there is none."""
+    try:
+        description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{folder} holds no readable model.json ({error}); train the model, or `dvc pull` it.") from error
+    return description

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from filelock import FileLock
 
-from naevi import metrics, model_file, paths, processes, provenance, tables
+from naevi import metrics, paths, provenance, tables
 from naevi.config import Config, flat, read_yaml
 from naevi.refusal import Refusal, reason
 
@@ -91,15 +91,12 @@ def _close_stale(client: "MlflowClient", experiment: str, fingerprint: str) -> N
 class Child:
     """The run of one model while it trains. Where MLflow fails, it says so once and lets training go on."""
 
-    def __init__(self, origin: dict[str, Any]) -> None:
-        """Open the run, unless the store has a FINISHED one of this fingerprint already.
-
-        Of several processes the first alone does.
-        """
+    def __init__(self, origin: dict[str, Any], live: bool) -> None:
+        """Open the run, unless the store has a FINISHED one of this fingerprint already."""
         self._images = origin["data"]["train"]["images"]
         self._epoch_began = time.monotonic()
         self._run: tuple[MlflowClient, str] | None = None
-        if processes.is_first():
+        if live:
             with self._harmless():
                 self._run = _begin(origin)
 
@@ -146,14 +143,17 @@ def _begin(origin: dict[str, Any]) -> "tuple[MlflowClient, str] | None":
 
 
 @contextmanager
-def child(origin: dict[str, Any]) -> Iterator[Child]:
-    """A live run for the model with this origin: FINISHED at the end, KILLED by Ctrl-C or SIGTERM, else FAILED."""
+def child(origin: dict[str, Any], *, live: bool = True) -> Iterator[Child]:
+    """A live run for the model with this origin: FINISHED at the end, KILLED by Ctrl-C or SIGTERM, else FAILED.
+
+    Without `live` nothing is logged: of several processes that fit one model, one does.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)  # else a terminated run stands as RUNNING for ever
-    run = Child(origin)
+    run = Child(origin, live)
     try:
         yield run
     except BaseException as error:
@@ -211,7 +211,7 @@ def reconcile(config: Config) -> None:
     """Make MLflow hold the current result and its models once each: log what is missing, drop what is double."""
     client, experiment = _open()
     with _lock():
-        models = [model_file.describe(paths.model(item)) for item in config.items()]
+        models = [provenance.described(paths.model(item)) for item in config.items()]
         children = [_one_child(client, experiment, model) for model in models]
         parent = _one_parent(client, experiment, config, models)
         _note_experiment(client, parent)
@@ -276,11 +276,13 @@ def _log_usable_model(run_id: str, config: Config) -> None:
     import mlflow
     import numpy as np
 
+    from naevi import model_file  # torch comes with it
+
     network = model_file.read(paths.model("all"), device="cpu")
     size = config.preprocess.size
     example = np.zeros((2, 3, size, size), dtype=np.float32)  # torch.export takes an axis of length 1 for a constant
     requirements = [
-        f"{name}=={version}" for name, version in model_file.describe(paths.model("all"))["versions"].items()
+        f"{name}=={version}" for name, version in provenance.described(paths.model("all"))["versions"].items()
     ]
     with mlflow.start_run(run_id=run_id):
         mlflow.pytorch.log_model(network, name="model", input_example=example, pip_requirements=requirements)

@@ -1,12 +1,12 @@
 """Show the result to people: report.html, report.md and figures."""
 
-from naevi import figures, metrics, model_file, paths, provenance, refusal, reporting, tables
+from naevi import figures, metrics, paths, provenance, refusal, reporting, tables
 from naevi.config import load_config
 
 
 def main() -> None:
     config = load_config()
-    models = [model_file.describe(paths.model(item)) for item in config.items()]
+    models = [provenance.described(paths.model(item)) for item in config.items()]
     scores = metrics.read(paths.METRICS)
     result = reporting.Result(
         config=config,

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from naevi import model_file, networks
+from naevi import model_file, networks, provenance
 from naevi.config import Config
 from naevi.refusal import Refusal
 
@@ -70,7 +70,7 @@ def test_the_files_hold_what_was_given_and_no_pickle(
     assert sorted(files) == ["history.csv", "model.json", "model.safetensors"]
     assert set(header) == set(network.state_dict())
     assert json.loads(files["model.json"]) == origin | {"sha256": hashlib.sha256(weights).hexdigest()}
-    assert model_file.describe(tmp_path) == json.loads(files["model.json"])
+    assert provenance.described(tmp_path) == json.loads(files["model.json"])
     assert pd.read_csv(tmp_path / "history.csv").equals(HISTORY)  # to the last digit
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from naevi import model_file, networks, processes, training
+from naevi import networks, processes, provenance, training
 from naevi.config import Config
 from naevi.dataset import Lesions
 from naevi.refusal import Refusal
@@ -115,7 +115,7 @@ def test_the_stage_fits_one_model_with_two_processes(small_repository: Path, tmp
 
     pipeline.run(folder, *torchrun, "-m", "stages.train", "0", MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/own.db")
 
-    description = model_file.describe(folder / "data" / "models" / "0")
+    description = provenance.described(folder / "data" / "models" / "0")
     assert description["runtime"]["processes"] == 2
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/own.db")
     experiment = client.get_experiment_by_name("naevi")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from naevi import provenance
+from naevi import networks, provenance
 from naevi.config import Config
 from naevi.runtime import Runtime
 
@@ -37,9 +37,9 @@ def small(folder: Path) -> Path:
 
 def of_model(config: Config, **changes: Any) -> dict[str, Any]:
     """A model's origin, with some of what decides it changed."""
-    given = {"item": "0", "runtime": CPU, "lesions": LESIONS, "parts": {"train": ["a"], "val": ["b"]}, "start": "0"}
-    given |= changes
-    return provenance.of_model(config, **given)
+    parts = {"train": ["a"], "val": ["b"]}
+    given = {"item": "0", "runtime": vars(CPU), "lesions": LESIONS, "parts": parts, "start": "0"} | changes
+    return provenance.of_model(networks.effective(config), **given)
 
 
 def test_equal_origins_have_equal_fingerprints(small: Path, config_with: ConfigWith) -> None:
@@ -55,8 +55,8 @@ def test_equal_origins_have_equal_fingerprints(small: Path, config_with: ConfigW
     "changes",
     [
         {"item": "1"},
-        {"runtime": Runtime("cpu", "fp32", 2)},
-        {"runtime": Runtime("cpu", "bf16", 1)},
+        {"runtime": vars(Runtime("cpu", "fp32", 2))},
+        {"runtime": vars(Runtime("cpu", "bf16", 1))},
         {"parts": {"train": ["a", "c"], "val": ["b"]}},
         {"parts": {"train": ["b"], "val": ["a"]}},
         {"lesions": LESIONS.assign(sha256=["1", "2 changed", "3"])},

@@ -27,7 +27,7 @@ HARMLESS = {"config", "paths", "progress", "refusal"}
 # Training tells MLflow what it does and takes nothing from it.
 ONLY_TOLD = {("train", "tracking")}
 # Read through a module rather than imported; and who needs the versions of libraries.
-COMPANIONS = {"reporting": ["naevi/templates"], "networks": ["requirements.lock"]}
+COMPANIONS = {"reporting": ["naevi/templates"], "figures": ["requirements.lock"], "networks": ["requirements.lock"]}
 
 
 def imports(file: Path) -> set[str]:
@@ -187,6 +187,16 @@ def test_only_tracking_imports_mlflow() -> None:
     }
 
     assert users == {"naevi/tracking.py"}
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "split", "report", "track"])
+def test_a_stage_that_computes_nothing_with_torch_does_not_wait_for_it(stage: str) -> None:
+    """Torch, smp and MLflow take seconds each to import."""
+    heavy = "{'torch', 'timm', 'segmentation_models_pytorch', 'mlflow'}"
+    script = f"import sys, stages.{stage}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
 
 
 def test_a_stage_is_short() -> None:
