@@ -15,6 +15,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -50,7 +51,9 @@ def main() -> None:
     rows: dict[str, Callable[[], float]] = {
         "bare forward, backward and step on one batch": lambda: bare(config, lesions, runtime),
         "**the loop** (`training.fit`)": lambda: loop(config, lesions, runtime),
-        "bare, fp32, contiguous": lambda: bare(config, lesions, plain(runtime), torch.contiguous_format),
+        "bare, fp32, contiguous": lambda: bare(
+            config, lesions, replace(runtime, precision="fp32"), torch.contiguous_format
+        ),
         "lesson 12's loop, its U-Net": lambda: lesson_12(config, lesions),
     }
     if find_spec("lightning"):
@@ -71,11 +74,6 @@ def phantoms(size: int, device: str) -> Lesions:
     images = torch.from_numpy(np.stack([resize_image(each.image, size) for each in made])).permute(0, 3, 1, 2)
     masks = torch.from_numpy(np.stack([resize_mask(each.mask, (size, size), 2) for each in made]))[:, None]
     return Lesions([each.image_id for each in made], images.to(device), masks.to(device), 2)
-
-
-def plain(runtime: Runtime) -> Runtime:
-    """The same in float32."""
-    return Runtime(runtime.device, "fp32", runtime.threads)
 
 
 def machine(runtime: Runtime) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from naevi import (
     evaluation,
-    figures,
     folders,
     lesions,
     metrics,
@@ -40,19 +39,12 @@ def test(model: Path, images: Path, masks: Path, labels: Path | None, out: Path)
     given = {"images": images.resolve(), "masks": masks.resolve()} | ({"labels": labels.resolve()} if labels else {})
     with whole.folder(out.resolve()) as folder, contextlib.chdir(folder):
         raw.fill(paths.RAW, lambda target: folders.collect(_files(given), target, config.data.values()))
-        table = lesions.prepare(
-            paths.RAW,
-            paths.PREPARED,
-            dataset=config.data.source,
-            size=config.preprocess.size,
-            classes=len(config.data.classes),
-            empty_masks=config.preprocess.empty_masks,
-        )
+        table = lesions.prepare(paths.RAW, paths.PREPARED, config.data, config.preprocess)
         with whole.folder(paths.PREDICTIONS) as predictions:
             counts = evaluation.scored(network, table.image_id.tolist(), config, runtime, keep=predictions)
         rows = evaluation.table(counts.assign(fold=description["item"]), table)
         evaluation.write(rows, metrics.summary(rows, config.evaluate))
-        _report(config, description, rows, table)
+        reporting.publish(config, [description], curves=None)
 
 
 def _config(here: Config, description: dict[str, Any]) -> Config:
@@ -73,17 +65,3 @@ def _files(given: dict[str, Path]) -> Iterator[tuple[str, str, bytes]]:
             yield part, path.name, path.read_bytes()
         else:
             yield from ((part, name, data) for name, data in sources.files(path, lambda _: True))
-
-
-def _report(config: Config, model: dict[str, Any], rows: Any, table: Any) -> None:
-    scores = metrics.read(paths.METRICS)
-    result = reporting.Result(
-        config=config,
-        metrics=scores,
-        per_image=metrics.by_image(rows),
-        curves=None,
-        lesions=table,
-        models=[model],
-        fingerprint=provenance.of_result(config, [model], scores),
-    )
-    reporting.write(result, figures.pictures(figures.chosen(result.per_image), paths.RAW, paths.PREDICTIONS))

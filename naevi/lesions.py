@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from naevi import paths, tables, whole
+from naevi.config import DataConfig, PreprocessConfig
 from naevi.images import (
     near_duplicates,
     pixel_sha256,
@@ -40,7 +41,7 @@ COLUMNS = [
 ]
 
 
-def prepare(raw: Path, prepared: Path, *, dataset: str, size: int, classes: int, empty_masks: str) -> pd.DataFrame:
+def prepare(raw: Path, prepared: Path, data: DataConfig, settings: PreprocessConfig) -> pd.DataFrame:
     """Make the folder `prepared`: images/ and masks/, (size, size) each, lesions.csv and near_duplicates.csv.
 
     Returns the table of lesions, in labels.csv's order: image_id, dataset, diagnosis, group (images that must stay in
@@ -49,16 +50,16 @@ def prepare(raw: Path, prepared: Path, *, dataset: str, size: int, classes: int,
     prepared image and mask). near_duplicates.csv has a row for each pair: first, second, correlation.
 
     Raises Refusal for a mask that is missing or of another size than its image, for masks without any class but the
-    background unless `empty_masks` is "keep", and where all are so.
+    background unless preprocess.empty_masks is keep, and where all are so.
     """
-    labels = tables.read(raw / "labels.csv")
+    labels, classes = tables.read(raw / "labels.csv"), len(data.classes)
     with whole.folder(prepared) as folder, ThreadPoolExecutor() as pool:  # Pillow and hashlib let go of the GIL
         for part in ("images", "masks"):
             (folder / part).mkdir()
-        each = pool.map(lambda image_id: _prepare_one(raw, folder, image_id, size, classes), labels.image_id)
+        each = pool.map(lambda image_id: _prepare_one(raw, folder, image_id, settings.size, classes), labels.image_id)
         done = list(progress(each, total=len(labels), label="preprocess", unit="images"))
-        lesions = labels.assign(dataset=dataset).merge(pd.DataFrame([row for row, _ in done]), on="image_id")
-        _check_empty(lesions, empty_masks)
+        lesions = labels.assign(dataset=data.source).merge(pd.DataFrame([row for row, _ in done]), on="image_id")
+        _check_empty(lesions, settings.empty_masks)
         pairs = _pairs(lesions.image_id, np.stack([small for _, small in done]))
         pairs.to_csv(folder / "near_duplicates.csv", index=False)
         if len(pairs):

@@ -15,12 +15,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from naevi import figures, paths
+from naevi import figures, metrics, paths, provenance, tables
 from naevi.config import Config, flat
 from naevi.figures import Picture
 from naevi.images import Pixels, write_image
-from naevi.metrics import SCORES
-from naevi.provenance import images
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -65,6 +63,24 @@ class Table(NamedTuple):
 
     head: list[str]
     rows: list[list[str]]
+
+
+def publish(config: Config, models: list[dict[str, Any]], curves: pd.DataFrame | None) -> None:
+    """Write the report of what lies here: metrics.json, per_image.csv, lesions.csv, images, masks and predictions.
+
+    `models` and `curves` are those of `Result`.
+    """
+    scores = metrics.read(paths.METRICS)
+    result = Result(
+        config=config,
+        metrics=scores,
+        per_image=metrics.by_image(tables.read(paths.PER_IMAGE)),
+        curves=curves,
+        lesions=tables.read(paths.LESIONS),
+        models=models,
+        fingerprint=provenance.of_result(config, models, scores),
+    )
+    write(result, figures.pictures(figures.chosen(result.per_image), paths.RAW, paths.PREDICTIONS))
 
 
 def write(result: Result, pictures: list[Picture]) -> None:
@@ -135,7 +151,7 @@ def _content(result: Result) -> dict[str, Any]:
         "by_class": _by_class(result.metrics),
         "by_fold": _by_fold(result),
         "dataset": _dataset(result.lesions),
-        "digest": images(result.lesions, result.lesions.image_id.tolist())["digest"],
+        "digest": provenance.images(result.lesions, result.lesions.image_id.tolist())["digest"],
         "parameters": parameters(config, without={"split", "cv"} if result.curves is None else frozenset()),
         "versions": _agreed(result.models, "versions"),
         "runtime": _agreed(result.models, "runtime"),
@@ -214,7 +230,7 @@ def _worst(per_image: pd.DataFrame) -> Table:
     rows = []
     for score in figures.chosen(per_image).query("group == 'worst'").to_dict("records"):
         named = [str(score[name]) for name in ("image_id", "diagnosis", "fold")]
-        rows.append([*named, *(_number(score[name]) for name in SCORES)])
+        rows.append([*named, *(_number(score[name]) for name in metrics.SCORES)])
     return Table(["image", "diagnosis", "fold", "Dice", "IoU", "sensitivity", "specificity"], rows)
 
 
@@ -255,7 +271,7 @@ def _shown(picture: Picture) -> dict[str, Any]:
         "diagnosis": score["diagnosis"],
         "fold": score["fold"],
         "rank": score["rank"],
-        **{name: _number(score[name]) for name in SCORES},
+        **{name: _number(score[name]) for name in metrics.SCORES},
         "missed": f"{score['fn'] / lesion:.0%}" if lesion else "nothing",
         "false": f"{score['fp'] / lesion:.0%} of its size" if lesion else f"{score['fp']} pixels",
         "height": picture.overlay.shape[0],

@@ -6,14 +6,7 @@ from naevi.config import load_config
 
 def main() -> None:
     config = load_config("data", "preprocess")
-    lesions.prepare(
-        paths.RAW,
-        paths.PREPARED,
-        dataset=config.data.source,
-        size=config.preprocess.size,
-        classes=len(config.data.classes),
-        empty_masks=config.preprocess.empty_masks,
-    )
+    lesions.prepare(paths.RAW, paths.PREPARED, config.data, config.preprocess)
 
 
 if __name__ == "__main__":

@@ -85,14 +85,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, config_with: Callable[[Overri
     """Twenty phantoms of 64 x 96 px through raw, lesions and splitting; read only."""
     config, root = config_with({}), tmp_path_factory.mktemp("tiny")
     raw.fill(root / paths.RAW, partial(raw.phantom_images, settings=config.data.phantoms))
-    table = lesions.prepare(
-        root / paths.RAW,
-        root / paths.PREPARED,
-        dataset="phantoms",
-        size=config.preprocess.size,
-        classes=2,
-        empty_masks="refuse",
-    )
+    table = lesions.prepare(root / paths.RAW, root / paths.PREPARED, config.data, config.preprocess)
     return Tiny(root, config, table, splitting.assign(table, config.split))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from naevi import lesions, tables
+from naevi.config import DataConfig, PhantomsConfig, PreprocessConfig
 from naevi.images import Pixels, pixel_sha256, read_image, read_mask, write_image, write_mask
 from naevi.refusal import Refusal
 
@@ -33,11 +34,17 @@ def noise() -> Pixels:
     return RNG.integers(0, 256, (4, 8, 3), dtype=np.uint8)
 
 
+def settings(size: int, classes: int, empty_masks: str) -> tuple[DataConfig, PreprocessConfig]:
+    """As if it were PH2, but for the number of classes."""
+    phantoms = PhantomsConfig(number=1, height=64, width=64, seed=0)
+    data = DataConfig(source="ph2", classes={f"class {value}": value for value in range(classes)}, phantoms=phantoms)
+    # Smaller than params.yaml may have it, so that masks can be drawn.
+    return data, PreprocessConfig.model_construct(size=size, empty_masks=empty_masks)
+
+
 def prepare(raw: Path, size: int = 4, classes: int = 2, empty_masks: str = "refuse") -> pd.DataFrame:
     """The table; pictures go beside the raw ones."""
-    return lesions.prepare(
-        raw, raw.parent / "prepared", dataset="ph2", size=size, classes=classes, empty_masks=empty_masks
-    )
+    return lesions.prepare(raw, raw.parent / "prepared", *settings(size, classes, empty_masks))
 
 
 def test_the_table_tells_of_the_native_images_in_the_order_of_the_labels(tmp_path: Path) -> None:
@@ -99,7 +106,7 @@ def test_the_table_and_the_pictures_lie_in_one_folder_that_is_replaced_whole(tmp
     with pytest.raises(Refusal):
         prepare(write_raw(tmp_path / "2", {"a": (NOISE, LEFT * 0)}))
     with pytest.raises(Refusal):
-        lesions.prepare(tmp_path / "2" / "raw", folder, dataset="ph2", size=4, classes=2, empty_masks="refuse")
+        lesions.prepare(tmp_path / "2" / "raw", folder, *settings(4, 2, "refuse"))
     assert (folder / "lesions.csv").read_bytes() == before
 
 
