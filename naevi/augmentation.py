@@ -1,4 +1,4 @@
-"""Training images varied in batches on the device: one resampling for all geometry, then color.
+"""Training images varied in batches on the device: one resampling for all geometry, then color, shade and hairs.
 
 By hand, because libraries draw from a global generator or give a whole batch the same variation; here what happens to
 an image depends on (seed, epoch, image id) alone, whatever the batch size and order.
@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from naevi.config import AugmentConfig
 
-DRAWS = 12  # random numbers per image: what each is for stands in `augment`
+MOST_HAIRS = 20  # the bound of train.augment.hairs
+CONTROL = 4  # control points of the elastic field a side
+HAIR = 7  # random numbers a hair
+# Random numbers per image by what they are for. New ones go to the end: then the others stay what they were.
+GEOMETRY, COLOR, ELASTIC, VIGNETTE, HAIRS = 6, 6, 2 * CONTROL**2, 4, 1 + MOST_HAIRS * HAIR
+PARTS = [GEOMETRY, COLOR, ELASTIC, VIGNETTE, HAIRS]
+DRAWS = sum(PARTS)
 
 
 def draws(ids: list[str], *, seed: int, epoch: int) -> Tensor:
@@ -32,12 +38,23 @@ def augment(
     """
     if not any(settings.model_dump().values()):
         return images, masks
-    signed = draws * 2 - 1  # [-1, 1)
-    grid = functional.affine_grid(_geometry(draws, signed, settings), list(images.shape), align_corners=False)
+    geometry, color, elastic, vignette, hairs = torch.split(draws, PARTS, dim=1)
+    grid = functional.affine_grid(_geometry(geometry, settings), list(images.shape), align_corners=False)
+    if settings.elastic:
+        grid = grid + _elastic(_signed(elastic), images.shape[-1], settings)
     planes = [(masks == place).float() for place in range(1, classes)]
     both = torch.cat([images, *planes], dim=1)
     both = functional.grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return _color(both[:, :3], signed, settings), _largest(both[:, 3:])
+    images = _color(both[:, :3], _signed(color), settings)
+    if settings.vignette:
+        images = _vignette(images, vignette, settings)
+    if settings.hairs:
+        images = _hairs(images, hairs, settings)
+    return images, _largest(both[:, 3:])
+
+
+def _signed(draws: Tensor) -> Tensor:
+    return draws * 2 - 1  # [-1, 1)
 
 
 def _largest(planes: Tensor) -> Tensor:
@@ -48,8 +65,9 @@ def _largest(planes: Tensor) -> Tensor:
     return (shares.max(dim=1, keepdim=True).indices + 1) % shares.shape[1]
 
 
-def _geometry(draws: Tensor, signed: Tensor, settings: AugmentConfig) -> Tensor:
+def _geometry(draws: Tensor, settings: AugmentConfig) -> Tensor:
     """Matrices (N, 2, 3) from target to source: draws 0, 1 flip; 2 turns; 3 scales; 4, 5 shift."""
+    signed = _signed(draws)
     mirror = 1 - 2 * (draws[:, :2] < 0.5).float() if settings.flips else torch.ones_like(draws[:, :2])
     angle = signed[:, 2] * math.radians(settings.rotation)
     # As often to half the size as to double it.
@@ -60,12 +78,53 @@ def _geometry(draws: Tensor, signed: Tensor, settings: AugmentConfig) -> Tensor:
     return torch.cat([turn * mirror[:, None, :], shift[:, :, None]], dim=2)
 
 
+def _elastic(signed: Tensor, size: int, settings: AugmentConfig) -> Tensor:
+    """How far each pixel's source moves, (N, H, H, 2): a smooth surface over the control points, (N, 2 * CONTROL²)."""
+    field = signed.view(-1, 2, CONTROL, CONTROL) * 2 * settings.elastic  # affine_grid's frame is [-1, 1]
+    smooth = functional.interpolate(field, size=(size, size), mode="bicubic", align_corners=True)
+    return smooth.permute(0, 2, 3, 1)
+
+
 def _color(images: Tensor, signed: Tensor, settings: AugmentConfig) -> Tensor:
-    """Draw 6 brightens, 7 sets contrast, 8 saturation, 9 to 11 the channels."""
-    factor = signed[:, 6:, None, None]  # (N, 6, 1, 1)
+    """Draw 0 brightens, 1 sets contrast, 2 saturation, 3 to 5 the channels."""
+    factor = signed[:, :, None, None]  # (N, 6, 1, 1)
     grey = images.mean(dim=1, keepdim=True)
     images = grey + (images - grey) * (1 + settings.saturation * factor[:, 2:3])
     mean = images.mean(dim=(2, 3), keepdim=True)
     images = mean + (images - mean) * (1 + settings.contrast * factor[:, 1:2])
     images = images * (1 + settings.tint * factor[:, 3:6]) + settings.brightness * factor[:, 0:1]
     return images.clamp(0, 1)
+
+
+def _vignette(images: Tensor, draws: Tensor, settings: AugmentConfig) -> Tensor:
+    """The dark corners of a dermatoscope: draw 0 darkens, 1 and 2 move its middle, 3 widens the bright disk."""
+    strength, right, down, wide = draws[:, :, None, None].unbind(dim=1)  # (N, 1, 1)
+    x, y = _frame(images)
+    radius = torch.hypot(x - 0.2 * _signed(right), y - 0.2 * _signed(down))
+    shade = ((radius - 0.8 - 0.4 * wide) / 0.3).clamp(0, 1)
+    return images * (1 - settings.vignette * strength * shade)[:, None]
+
+
+def _hairs(images: Tensor, draws: Tensor, settings: AugmentConfig) -> Tensor:
+    """Dark parabolas: draw 0 decides how many, HAIR others each one's place, turn, bend, length, width and shade."""
+    x, y = _frame(images)
+    number = (draws[:, 0, None, None] * (settings.hairs + 1)).floor()
+    clear = torch.ones_like(images[:, 0])
+    for hair in range(settings.hairs):
+        numbers = draws[:, 1 + hair * HAIR :][:, :HAIR, None, None]
+        right, down, turn, bend, length, width, shade = numbers.unbind(dim=1)  # (N, 1, 1)
+        cos, sin = torch.cos(math.pi * turn), torch.sin(math.pi * turn)
+        across, up = x - _signed(right), y - _signed(down)
+        along, off = cos * across + sin * up, cos * up - sin * across
+        # In px of a picture of 160: .6 to 2 wide.
+        distance = (off - 0.5 * _signed(bend) * along.square()).abs() / (0.004 + 0.008 * width)
+        there = (along.abs() < 0.2 + 0.8 * length) & (hair < number)
+        clear = clear * (1 - (0.3 + 0.6 * shade) * (1.5 - distance).clamp(0, 1) * there)
+    return images * clear[:, None]
+
+
+def _frame(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Where pixels lie, x (W) and y (H, 1), in a frame of [-1, 1]."""
+    height, width = images.shape[2:]
+    x, y = (torch.linspace(-1, 1, side, device=images.device) for side in (width, height))
+    return x, y[:, None]

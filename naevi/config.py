@@ -120,6 +120,9 @@ class AugmentConfig(Section):
     contrast: Annotated[float, Field(ge=0, le=0.9)]
     saturation: Annotated[float, Field(ge=0, le=1)]
     tint: Annotated[float, Field(ge=0, le=0.9)]
+    elastic: Annotated[float, Field(ge=0, le=0.2)]
+    vignette: Annotated[float, Field(ge=0, le=1)]
+    hairs: Annotated[int, Field(ge=0, le=20)]
 
 
 class TrainConfig(Section):
@@ -130,6 +133,7 @@ class TrainConfig(Section):
     lr: Annotated[float, Field(gt=0, le=1)]
     schedule: Literal["one-cycle", "constant"]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
+    average: Annotated[float, Field(ge=0, lt=1)]
     loss: Annotated[str, AfterValidator(_known_terms)]
     augment: AugmentConfig
     seed: Seed
@@ -139,7 +143,10 @@ class EvaluateConfig(Section):
     """How a prediction is made and measured."""
 
     flips: bool
+    turns: bool
     threshold: Annotated[float, Field(gt=0, lt=1)]
+    fill_holes: bool
+    largest_only: bool
     resamples: Annotated[int, Field(ge=100, le=1_000_000)]
     seed: Seed
 
@@ -150,6 +157,7 @@ class RuntimeConfig(Section):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "bf16", "fp32"]
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+    compile: bool
 
 
 Item = Annotated[int, Field(ge=0)] | Literal["all"]

@@ -22,7 +22,8 @@ def write(model: Path, image: Path, over: Path, out: Path) -> None:
     network = model_file.read(model, device=runtime.device)
     pixels = read_image(image)
     small = torch.from_numpy(resize_image(pixels, provenance.described(model)["size"]).copy()).permute(2, 0, 1)[None]
-    probability = prediction.probabilities(network, small.to(runtime.device), runtime, flips=config.evaluate.flips)
+    settings = config.evaluate
+    probability = prediction.probabilities(network, small, runtime, flips=settings.flips, turns=settings.turns)
     height, width = pixels.shape[:2]
     found = prediction.at_size(probability[0].cpu(), height=height, width=width)
     foreground = found[0] if len(found) == 1 else 1 - found[0]

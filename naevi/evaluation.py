@@ -8,13 +8,14 @@ import pandas as pd
 from torch import Tensor, nn
 
 from naevi import dataset, metrics, model_file, paths, splitting, whole
-from naevi.config import Config
+from naevi.config import Config, EvaluateConfig
 from naevi.images import read_mask, write_mask
-from naevi.prediction import at_size, decided, probabilities
+from naevi.prediction import at_size, cleaned, decided, probabilities
 from naevi.progress import progress
 from naevi.runtime import Runtime, resolve
 
 COLUMNS = ["image_id", "dataset", "diagnosis", "fold", "class", *metrics.SCORES, "tp", "fp", "fn", "tn"]
+PART = 256  # images in memory at a time
 
 
 def cross_validate(config: Config, split: pd.DataFrame, lesions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -40,19 +41,29 @@ def cross_validate(config: Config, split: pd.DataFrame, lesions: pd.DataFrame) -
 def scored(network: nn.Module, ids: list[str], config: Config, runtime: Runtime, *, keep: Path | None) -> pd.DataFrame:
     """Counts of these images at native size, with image_id and class; predictions are written into `keep`."""
     names = config.data.names()
-    held_out = dataset.load(paths.PREPARED, ids, classes=len(names), device=runtime.device)
-    probability = probabilities(network, held_out.images, runtime, flips=config.evaluate.flips).cpu()
-    rows = [
-        _score(image_id, each, config.evaluate.threshold, names, keep)
-        for image_id, each in zip(ids, probability, strict=True)
-    ]
+    rows = []
+    for first in range(0, len(ids), PART):
+        part = ids[first : first + PART]
+        held_out = dataset.load(paths.PREPARED, part, classes=len(names), device=runtime.device)
+        probability = probabilities(
+            network, held_out.images, runtime, flips=config.evaluate.flips, turns=config.evaluate.turns
+        ).cpu()
+        rows += [
+            _score(image_id, each, config.evaluate, names, keep)
+            for image_id, each in zip(part, probability, strict=True)
+        ]
     return pd.concat(rows)
 
 
-def _score(image_id: str, probability: Tensor, threshold: float, names: list[str], keep: Path | None) -> pd.DataFrame:
+def _score(
+    image_id: str, probability: Tensor, settings: EvaluateConfig, names: list[str], keep: Path | None
+) -> pd.DataFrame:
     mask = read_mask(paths.RAW / "masks" / f"{image_id}.png")
     height, width = mask.shape
-    prediction = decided(at_size(probability, height=height, width=width), threshold).numpy()
+    decision = decided(at_size(probability, height=height, width=width), settings.threshold).numpy()
+    prediction = cleaned(
+        decision, classes=len(names), fill_holes=settings.fill_holes, largest_only=settings.largest_only
+    )
     if keep:
         write_mask(keep / f"{image_id}.png", prediction)
     counts = metrics.counts(mask[None], prediction[None], classes=len(names))

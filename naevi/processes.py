@@ -6,11 +6,9 @@ Without torchrun there is one process, and nothing here does anything.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -54,7 +52,7 @@ def together(network: nn.Module) -> nn.Module:
     return network if number() == 1 else DistributedDataParallel(network)
 
 
-def share(rows: NDArray[Any]) -> NDArray[Any]:
+def share(rows: Tensor) -> Tensor:
     """The rows of a batch that this process computes."""
     return rows[place() :: number()]
 

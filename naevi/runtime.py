@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
+from torch import nn
 
 from naevi import processes
 from naevi.config import RuntimeConfig
@@ -15,16 +16,21 @@ from naevi.refusal import Refusal, reason
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device, precision, threads and processes, all definite; equal ones on one machine class give equal bytes."""
+    """Device, precision, threads and so on, all definite; equal ones on one machine class give equal bytes."""
 
     device: Literal["cpu", "cuda"]
     precision: Literal["bf16", "fp32"]
     threads: int
     processes: int = 1
+    compile: bool = False
 
     def autocast(self) -> torch.autocast:
         """The context in which a network runs."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """The network as it trains: compiled at its first step, if that is asked for."""
+        return cast(nn.Module, torch.compile(network)) if self.compile else network
 
 
 def resolve(settings: RuntimeConfig) -> Runtime:
@@ -37,7 +43,7 @@ def resolve(settings: RuntimeConfig) -> Runtime:
         precision = "bf16" if _computes_bf16(device) else "fp32"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, cores // processes.here()) if settings.threads == "auto" else settings.threads
-    runtime = Runtime(device, precision, threads, processes.number())
+    runtime = Runtime(device, precision, threads, processes.number(), settings.compile)
     torch.set_num_threads(runtime.threads)
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,8 +1,11 @@
 """Prepared pictures as tensors."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from naevi import dataset, paths
@@ -24,6 +27,27 @@ def test_images_and_masks_come_in_the_order_of_the_ids(tiny: Any) -> None:
         image = read_image(prepared / "images" / f"{image_id}.png")
         assert np.array_equal(loaded.images[row].permute(1, 2, 0), image)
         assert np.array_equal(loaded.masks[row, 0], read_mask(prepared / "masks" / f"{image_id}.png"))
+
+
+def test_more_than_fits_is_mapped_from_a_file(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same pixels, and nothing stays in the folder for them."""
+    prepared, ids = tiny.root / paths.PREPARED, ["phantom-00001", "phantom-00003"]
+    held = dataset.load(prepared, ids, classes=2, device="cpu")
+    monkeypatch.setattr(dataset, "RESIDENT", 2 * 32 * 32 * 3 - 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mapped = dataset.load(prepared, ids, classes=2, device="cpu")
+
+    assert torch.equal(mapped.images, held.images)
+    assert torch.equal(mapped.masks, held.masks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_is_rows_of_images_and_masks(tiny: Any) -> None:
+    loaded = dataset.load(tiny.root / paths.PREPARED, ["phantom-00001", "phantom-00003"], classes=2, device="cpu")
+    images, masks = loaded.batch(torch.tensor([1, 0]), "cpu")
+
+    assert torch.equal(images, dataset.scaled(loaded.images.flip(0)))
+    assert torch.equal(masks, loaded.masks.flip(0))
 
 
 def test_scaled_images_lie_between_zero_and_one() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from torch import nn
 from naevi import dataset, evaluation, metrics, model_file, networks, paths, splitting, training
 from naevi.config import Config
 from naevi.images import read_mask
+from naevi.prediction import cleaned
 from naevi.runtime import Runtime
 
 
@@ -96,10 +98,9 @@ def test_an_image_is_scored_by_the_model_that_did_not_see_it(measured: Measured)
 
 
 def test_a_prediction_is_that_of_its_fold_s_model(measured: Measured) -> None:
-    """By hand for one image, without flips: the prepared image through the network, brought back, cut at .5."""
-    config = measured.config.model_copy(
-        update={"evaluate": measured.config.evaluate.model_copy(update={"flips": False})}
-    )
+    """By hand for one image, as it comes: the prepared image through the network, brought back, cut at .5."""
+    plain = dict.fromkeys(("flips", "turns", "fill_holes", "largest_only"), False)
+    config = measured.config.model_copy(update={"evaluate": measured.config.evaluate.model_copy(update=plain)})
     evaluation.cross_validate(config, measured.split, measured.lesions)
     image_id = splitting.ids(measured.split, "1", "test")[0]
     found = read_mask(paths.PREDICTIONS / f"{image_id}.png")
@@ -112,6 +113,24 @@ def test_a_prediction_is_that_of_its_fold_s_model(measured: Measured) -> None:
     clear = (probability - 0.5).abs() > 1e-5
     assert clear.float().mean() > 0.99
     assert np.array_equal(found[clear], (probability >= 0.5)[clear])
+
+
+def test_predictions_are_cleaned_as_params_say(measured: Measured) -> None:
+    """Of each prediction as it comes, the largest area without its holes; an image more than fits at a time, too."""
+    ids, settings = measured.lesions.image_id.tolist(), measured.config.evaluate
+    network, runtime = model_file.read(paths.model("0"), device="cpu"), Runtime("cpu", "fp32", 1)
+    predictions = {}
+    for clean, part in ((False, 256), (True, 19)):
+        update = {"evaluate": settings.model_copy(update=dict.fromkeys(("fill_holes", "largest_only"), clean))}
+        with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as keep:
+            patch.setattr(evaluation, "PART", part)
+            config = measured.config.model_copy(update=update)
+            evaluation.scored(network, ids, config, runtime, keep=Path(keep))
+            predictions[clean] = [read_mask(Path(keep) / f"{image_id}.png") for image_id in ids]
+
+    expected = [cleaned(each, classes=2, fill_holes=True, largest_only=True) for each in predictions[False]]
+    assert all(map(np.array_equal, predictions[True], expected))
+    assert not all(map(np.array_equal, predictions[True], predictions[False]))
 
 
 def test_metrics_are_means_over_the_table(measured: Measured) -> None:

@@ -10,7 +10,9 @@ from sklearn.metrics import f1_score, jaccard_score, recall_score
 from naevi import metrics
 from naevi.config import EvaluateConfig
 
-SETTINGS = EvaluateConfig(flips=False, threshold=0.5, resamples=10_000, seed=0)
+SETTINGS = EvaluateConfig(
+    flips=False, turns=False, threshold=0.5, fill_holes=False, largest_only=False, resamples=10_000, seed=0
+)
 NAN = float("nan")
 
 

@@ -1,10 +1,11 @@
 """From images to probabilities, with networks simple enough to be worked out by hand."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from naevi.prediction import BATCH, at_size, decided, logits, probabilities
+from naevi.prediction import BATCH, at_size, cleaned, decided, logits, probabilities
 from naevi.runtime import Runtime
 
 CPU = Runtime("cpu", "fp32", 1)
@@ -39,6 +40,26 @@ def test_with_flips_it_is_the_mean_over_the_mirror_images() -> None:
 
     expected = torch.stack([(images[:, :1] / 255 * each).sigmoid() for each in mirrored]).mean(dim=0)
     assert torch.allclose(probabilities(Weighted(), images, CPU, flips=True), expected)
+
+
+def test_with_turns_it_is_also_the_mean_over_exchanged_rows_and_columns() -> None:
+    """A network that halves all but one corner is asked eight times; two of the eight views have each pixel there."""
+
+    class Corner(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            weight = torch.tensor([[1.0, 0.0], [-2.0, 0.0]])
+            return image[:, :1] * weight
+
+    images = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    images[..., 0, 1] = 51
+
+    expected = torch.zeros(1, 1, 2, 2)
+    for quarters in range(4):
+        for axes in ([], [3]):
+            view = (images[:, :1] / 255).rot90(quarters, (2, 3)).flip(axes)
+            weighted = (view * torch.tensor([[1.0, 0.0], [-2.0, 0.0]])).sigmoid()
+            expected += weighted.flip(axes).rot90(-quarters, (2, 3)) / 8
+    assert torch.allclose(probabilities(Corner(), images, CPU, flips=True, turns=True), expected)
 
 
 @pytest.mark.parametrize("flips", [False, True])
@@ -105,3 +126,45 @@ def test_logits_are_those_of_the_probabilities(network: nn.Module) -> None:
     again = logits(found)
 
     assert torch.allclose(again.sigmoid() if again.shape[1] == 1 else again.softmax(dim=1), found, atol=1e-6)
+
+
+RING = [
+    [1, 1, 1, 0, 2],
+    [1, 0, 1, 0, 0],
+    [1, 1, 1, 0, 1],
+    [0, 0, 0, 1, 0],
+]
+
+
+@pytest.mark.parametrize(
+    ("fill_holes", "largest_only", "expected"),
+    [
+        (False, False, RING),
+        (True, False, [[1, 1, 1, 0, 2], [1, 1, 1, 0, 0], [1, 1, 1, 0, 1], [0, 0, 0, 1, 0]]),
+        (False, True, [[1, 1, 1, 0, 2], [1, 0, 1, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]]),
+        (True, True, [[1, 1, 1, 0, 2], [1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]]),
+    ],
+)
+def test_cleaning_by_hand(fill_holes: bool, largest_only: bool, expected: list[list[int]]) -> None:
+    """Corners don't join; the second class has one area, which stays."""
+    mask = np.array(RING, np.uint8)
+    found = cleaned(mask, classes=3, fill_holes=fill_holes, largest_only=largest_only)
+
+    assert found.tolist() == expected
+    assert found.dtype == np.uint8
+    assert mask.tolist() == RING
+
+
+def test_cleaning_leaves_what_another_class_holds() -> None:
+    """A class inside another is no hole."""
+    mask = np.array([[1, 1, 1, 1], [1, 2, 0, 1], [1, 1, 1, 1]], np.uint8)
+
+    found = cleaned(mask, classes=3, fill_holes=True, largest_only=True)
+    assert found.tolist() == [[1, 1, 1, 1], [1, 2, 1, 1], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_cleaning_leaves_empty_and_full_predictions(value: int) -> None:
+    mask = np.full((3, 4), value, np.uint8)
+
+    assert np.array_equal(cleaned(mask, classes=2, fill_holes=True, largest_only=True), mask)

@@ -90,7 +90,7 @@ def test_shares_are_a_partition(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(processes.share(np.arange(8)).tolist())
+        shares.append(processes.share(torch.arange(8)).tolist())
 
     assert shares == [[0, 3, 6], [1, 4, 7], [2, 5]]
     assert not processes.is_first()
@@ -101,7 +101,7 @@ def test_alone_nothing_happens() -> None:
 
     assert processes.together(network) is network
     assert processes.total(3.5) == 3.5
-    assert processes.share(np.arange(3)).tolist() == [0, 1, 2]
+    assert processes.share(torch.arange(3)).tolist() == [0, 1, 2]
     with processes.joined("cpu"):
         assert not torch.distributed.is_initialized()
 

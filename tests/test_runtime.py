@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("torch_threads")
 
 
 def test_auto_is_resolved_to_what_is_here() -> None:
-    runtime = resolve(RuntimeConfig(device="auto", precision="auto", threads="auto"))
+    runtime = resolve(RuntimeConfig(device="auto", precision="auto", threads="auto", compile=False))
 
     assert runtime.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert runtime.precision in get_args(Runtime.__annotations__["precision"])
@@ -24,9 +24,11 @@ def test_auto_is_resolved_to_what_is_here() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_what_is_named_is_kept(precision: str) -> None:
-    runtime = resolve(RuntimeConfig.model_validate({"device": "cpu", "precision": precision, "threads": 3}))
+    runtime = resolve(
+        RuntimeConfig.model_validate({"device": "cpu", "precision": precision, "threads": 3, "compile": True})
+    )
 
-    assert runtime == Runtime("cpu", precision, 3)  # type: ignore[arg-type]
+    assert runtime == Runtime("cpu", precision, 3, compile=True)  # type: ignore[arg-type]
     assert torch.get_num_threads() == 3
 
 
@@ -34,7 +36,7 @@ def test_what_is_named_is_kept(precision: str) -> None:
 def test_a_device_that_is_not_here_is_refused() -> None:
     message = r"^runtime.device is cuda, but torch finds no CUDA device here; set it to auto or cpu\.$"
     with pytest.raises(Refusal, match=message):
-        resolve(RuntimeConfig(device="cuda", precision="auto", threads="auto"))
+        resolve(RuntimeConfig(device="cuda", precision="auto", threads="auto", compile=False))
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
@@ -46,7 +48,7 @@ def test_a_network_computes_in_the_precision_that_is_named(precision: str, dtype
 
 
 def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = RuntimeConfig(device="cpu", precision="fp32", threads="auto")
+    settings = RuntimeConfig(device="cpu", precision="fp32", threads="auto", compile=False)
     alone = resolve(settings)
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
