@@ -9,13 +9,13 @@ from naevi import (
     evaluation,
     folders,
     lesions,
-    metrics,
     model_file,
     paths,
     provenance,
     raw,
     reporting,
     sources,
+    summary,
     whole,
 )
 from naevi.config import Config, ModelConfig, TrainConfig, load_config
@@ -43,7 +43,7 @@ def test(model: Path, images: Path, masks: Path, labels: Path | None, out: Path)
         with whole.folder(paths.PREDICTIONS) as predictions:
             counts = evaluation.scored(network, table.image_id.tolist(), config, runtime, keep=predictions)
         rows = evaluation.table(counts.assign(fold=description["item"]), table)
-        evaluation.write(rows, metrics.summary(rows, config.evaluate))
+        evaluation.write(rows, summary.tested(rows, config.evaluate))
         reporting.publish(config, [description], curves=None)
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from naevi import figures, metrics, paths, provenance, tables
+from naevi import figures, metrics, paths, provenance, summary, tables
 from naevi.config import Config, flat
 from naevi.figures import Picture
 from naevi.images import Pixels, write_image
@@ -70,11 +70,11 @@ def publish(config: Config, models: list[dict[str, Any]], curves: pd.DataFrame |
 
     `models` and `curves` are those of `Result`.
     """
-    scores = metrics.read(paths.METRICS)
+    scores = summary.read(paths.METRICS)
     result = Result(
         config=config,
         metrics=scores,
-        per_image=metrics.by_image(tables.read(paths.PER_IMAGE)),
+        per_image=summary.by_image(tables.read(paths.PER_IMAGE)),
         curves=curves,
         lesions=tables.read(paths.LESIONS),
         models=models,

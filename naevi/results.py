@@ -5,7 +5,7 @@ from typing import Any
 
 from dvc import api
 
-from naevi import commands, metrics, paths
+from naevi import commands, paths, summary
 from naevi.refusal import Refusal
 
 FILES = (paths.METRICS, paths.PER_IMAGE)
@@ -49,8 +49,8 @@ def names() -> list[str]:
 
 def table() -> str:
     """A Markdown table of the committed default and the published results, best Dice first."""
-    found = {DEFAULT: metrics.read(paths.METRICS)}
-    found |= {name: metrics.read(paths.RESULTS / name / paths.METRICS.name) for name in names()}
+    found = {DEFAULT: summary.read(paths.METRICS)}
+    found |= {name: summary.read(paths.RESULTS / name / paths.METRICS.name) for name in names()}
     rows = sorted(found.items(), key=lambda item: -float(item[1]["dice"]["mean"]))
     lines = [
         "| result | Dice [95 % interval] | IoU [95 % interval] | 5th percentile of Dice | validation Dice | images |",

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from naevi import paths
 from naevi.config import SplitConfig
@@ -92,6 +91,8 @@ def _validated(lesions: pd.DataFrame, part: pd.Series, model: int, settings: Spl
 
 
 def _folds(lesions: pd.DataFrame, number: int, seed: int) -> Iterator[tuple[Any, Any]]:
+    from sklearn.model_selection import StratifiedGroupKFold  # here, because train reads the split and needs no sklearn
+
     folds = StratifiedGroupKFold(n_splits=number, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A rare diagnosis may be missing from some validation part: known, and harmless.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from filelock import FileLock
 
-from naevi import metrics, paths, provenance, tables
+from naevi import paths, provenance, summary, tables
 from naevi.config import Config, flat, read_yaml
 from naevi.refusal import Refusal, reason
 
@@ -229,7 +229,7 @@ def _one_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) 
 
 
 def _one_parent(client: "MlflowClient", experiment: str, config: Config, models: list[dict[str, Any]]) -> str:
-    figures = metrics.read(paths.METRICS)
+    figures = summary.read(paths.METRICS)
     fingerprint = provenance.of_result(config, models, figures)
     runs = _runs(client, experiment, fingerprint, "FINISHED")
     if runs:

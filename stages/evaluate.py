@@ -1,13 +1,13 @@
 """Predict every image by the model that never saw it; write predictions and scores."""
 
-from naevi import evaluation, metrics, paths, refusal, tables
+from naevi import evaluation, paths, refusal, summary, tables
 from naevi.config import load_config
 
 
 def main() -> None:
     config = load_config("data", "evaluate", "runtime", "cv")
     test, validation = evaluation.cross_validate(config, tables.read(paths.SPLIT), tables.read(paths.LESIONS))
-    evaluation.write(test, metrics.cross_validated(test, validation, config.evaluate))
+    evaluation.write(test, summary.cross_validated(test, validation, config.evaluate))
     evaluation.curves(config).to_csv(paths.CURVES, index=False)
 
 

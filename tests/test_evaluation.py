@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from naevi import dataset, evaluation, metrics, model_file, networks, paths, splitting, training
+from naevi import dataset, evaluation, metrics, model_file, networks, paths, splitting, summary, training
 from naevi.config import Config
 from naevi.images import read_mask
 from naevi.prediction import cleaned
@@ -32,7 +32,7 @@ class Measured(NamedTuple):
 
 def write(test: pd.DataFrame, validation: pd.DataFrame, config: Config) -> None:
     """All that the stage writes."""
-    evaluation.write(test, metrics.cross_validated(test, validation, config.evaluate))
+    evaluation.write(test, summary.cross_validated(test, validation, config.evaluate))
     evaluation.curves(config).to_csv(paths.CURVES, index=False)
 
 
@@ -134,7 +134,7 @@ def test_predictions_are_cleaned_as_params_say(measured: Measured) -> None:
 
 
 def test_metrics_are_means_over_the_table(measured: Measured) -> None:
-    figures, table = metrics.read(paths.METRICS), pd.read_csv(paths.PER_IMAGE)
+    figures, table = summary.read(paths.METRICS), pd.read_csv(paths.PER_IMAGE)
 
     assert figures["images"] == 20
     assert figures["folds"] == 2
@@ -180,4 +180,4 @@ def test_metrics_are_rounded_so_that_git_shows_what_moved(measured: Measured) ->
     assert text.endswith("}\n")
     assert max(len(number.split(".")[1]) for number in numbers) <= 6
     assert "NaN" not in text
-    assert json.loads(text) == metrics.read(paths.METRICS)
+    assert json.loads(text) == summary.read(paths.METRICS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from naevi import dataset, metrics, model_file, paths
+from naevi import dataset, model_file, paths, summary
 from naevi.config import override
 from naevi.cutout import laid_over
 from naevi.images import read_image, read_mask
@@ -52,7 +52,7 @@ def repository(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_each_image_is_scored_for_each_class(repository: Path) -> None:
     rows = pd.read_csv(repository / paths.PER_IMAGE, dtype={"image_id": str})
-    figures = metrics.read(repository / paths.METRICS)
+    figures = summary.read(repository / paths.METRICS)
 
     assert rows.image_id.tolist() == [f"{index:03}" for index in range(20) for _ in range(2)]
     assert rows["class"].tolist() == ["nevus", "melanoma"] * 20
@@ -120,8 +120,8 @@ def test_an_external_test_has_the_same_files_and_figures(repository: Path, photo
     assert rows.diagnosis.tolist() == expected.diagnosis.tolist()
     assert rows.tp.tolist() == expected.tp.tolist()
     assert rows.dice.to_numpy() == pytest.approx(expected.dice.to_numpy(), abs=1e-6)
-    figures = metrics.read(external / paths.METRICS)
-    assert set(metrics.read(repository / paths.METRICS)) - set(figures) == {"folds", "fold", "val"}
+    figures = summary.read(external / paths.METRICS)
+    assert set(summary.read(repository / paths.METRICS)) - set(figures) == {"folds", "fold", "val"}
     html = (external / paths.REPORT_HTML).read_text(encoding="utf-8")
     assert f"{len(tested)} images, scored at their native size, by the model 1, fitted to" in html
     assert (external / paths.REPORT_MD).exists()

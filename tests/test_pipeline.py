@@ -12,7 +12,7 @@ import pytest
 from mlflow.entities import Run
 from PIL import Image
 
-from naevi import demo, metrics, paths
+from naevi import demo, paths, summary
 from naevi.config import override, read_yaml
 from tests import pipeline
 from tests.pipeline import STAGES
@@ -82,7 +82,7 @@ def test_dice_recomputed_from_the_predictions_is_the_one_in_metrics_json(small_r
         assert prediction.shape == mask.shape == (64, 96)
         dice.append(2 * (prediction & mask).sum() / (prediction.sum() + mask.sum()))
 
-    figures = metrics.read(small_repository / paths.METRICS)
+    figures = summary.read(small_repository / paths.METRICS)
     assert len(dice) == figures["images"] == 20
     assert np.mean(dice) == pytest.approx(figures["dice"]["mean"], abs=1e-6)
 
@@ -91,7 +91,7 @@ def test_mlflow_has_one_parent_with_its_children_and_curves(repository: Path) ->
     (parent,) = runs(repository, "result")
     children = runs(repository, "model")
 
-    figures = metrics.read(repository / paths.METRICS)
+    figures = summary.read(repository / paths.METRICS)
     assert parent.data.metrics["dice.mean"] == figures["dice"]["mean"]
     assert parent.data.metrics["iou.low"] == figures["iou"]["low"]
     assert parent.data.metrics["val.dice"] == figures["val"]["dice"]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naevi import figures, metrics, paths, provenance, reporting
+from naevi import figures, metrics, paths, provenance, reporting, summary
 from naevi.config import Config
 from naevi.figures import Picture
 from naevi.images import read_mask, write_mask
@@ -63,7 +63,7 @@ def result(tiny: Tiny, predictions: Path) -> Result:
     )
     return Result(
         config=tiny.config,
-        metrics=metrics.cross_validated(table, table.head(6), tiny.config.evaluate),
+        metrics=summary.cross_validated(table, table.head(6), tiny.config.evaluate),
         per_image=table,
         curves=curves.assign(model=["0", "1", "all"]),
         lesions=tiny.lesions,
@@ -195,7 +195,7 @@ def test_a_part_of_the_folds_is_called_a_part(result: Result) -> None:
     assert "20 images, each tested once" in reporting.render_markdown(result)
 
     half = result.per_image[result.per_image.fold == 1]
-    part = replace(result, per_image=half, metrics=metrics.cross_validated(half, half, result.config.evaluate))
+    part = replace(result, per_image=half, metrics=summary.cross_validated(half, half, result.config.evaluate))
     assert "10 of 20 images, each tested once" in reporting.render_markdown(part)
     assert "1 of 2 folds" in reporting.render_markdown(part)
 

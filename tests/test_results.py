@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from naevi import demo, metrics, paths, results
+from naevi import demo, metrics, paths, results, summary
 from naevi.config import load_config, override
 from naevi.refusal import Refusal
 from tests import pipeline
@@ -35,7 +35,7 @@ def test_overrides_apply_to_the_committed_params(name: str, tmp_path: Path, monk
 
 @pytest.mark.parametrize("folder", [Path("reports"), *(paths.RESULTS / name for name in NAMES)], ids=str)
 def test_committed_figures_are_those_of_their_images(folder: Path) -> None:
-    figures = metrics.read(ROOT / folder / "metrics.json")
+    figures = summary.read(ROOT / folder / "metrics.json")
     images = pd.read_csv(ROOT / folder / "per_image.csv")
 
     assert images.image_id.is_unique
@@ -64,7 +64,7 @@ def test_publishing_runs_the_experiment_and_keeps_its_figures(small_repository: 
 
     kept = folder / paths.RESULTS / "tried"
     assert (kept / "overrides.txt").read_text(encoding="utf-8") == "evaluate.threshold=0.99\n"
-    assert metrics.read(kept / "metrics.json")["images"] == 20
+    assert summary.read(kept / "metrics.json")["images"] == 20
     assert len(pd.read_csv(kept / "per_image.csv")) == 20
     assert (kept / "metrics.json").read_bytes() != (folder / paths.METRICS).read_bytes()
     assert (folder / paths.PARAMS).read_bytes() == params
