@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-SCORES = ["dice", "iou", "sensitivity", "specificity"]
+SCORES = ["dice", "iou", "sensitivity", "specificity", "precision", "threshold_jaccard", "area_error"]
+FAILED = 0.65  # IoU below which ISIC 2018 counted a segmentation as 0: people disagree less than that
 
 
 def counts(masks: ArrayLike, predictions: ArrayLike, *, classes: int = 2) -> pd.DataFrame:
@@ -27,17 +28,22 @@ def counts(masks: ArrayLike, predictions: ArrayLike, *, classes: int = 2) -> pd.
 
 
 def scores(counts: pd.DataFrame) -> pd.DataFrame:
-    """Dice, IoU, sensitivity and specificity of each row of counts, 0..1.
+    """The SCORES of each row of counts: 0..1, but for area_error, the predicted area's excess as part of the mask's.
 
-    Where nothing was there to be found, Dice and IoU are 1 if nothing was predicted, else 0. NaN where a score is not
-    defined: sensitivity of an empty mask, specificity of a mask that fills the frame.
+    threshold_jaccard is the IoU, or 0 below FAILED. Where nothing was there to be found, Dice, IoU and
+    threshold_jaccard are 1 if nothing was predicted, else 0. NaN where a score is not defined: sensitivity and
+    area_error of an empty mask, specificity of a mask that fills the frame, precision where nothing was predicted.
     """
     tp, fp, fn, tn = (counts[name].astype(float) for name in ("tp", "fp", "fn", "tn"))
+    iou = (tp / (tp + fp + fn)).fillna(1)
     return pd.DataFrame(
         {
             "dice": (2 * tp / (2 * tp + fp + fn)).fillna(1),
-            "iou": (tp / (tp + fp + fn)).fillna(1),
+            "iou": iou,
             "sensitivity": tp / (tp + fn),
             "specificity": tn / (tn + fp),
+            "precision": tp / (tp + fp),
+            "threshold_jaccard": iou.where(iou >= FAILED, 0),
+            "area_error": ((fp - fn) / (tp + fn)).where(tp + fn > 0),
         }
     )

@@ -29,7 +29,7 @@ TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 
-FAILED = 0.65  # IoU below which ISIC 2018 counted a segmentation as 0: people disagree less than that
+SHOWN = ["dice", "iou", "sensitivity", "specificity"]  # of each picture
 
 NAMES = {"ph2": "PH2", "phantoms": "phantoms", "folder": "own images"}
 PH2 = {
@@ -143,8 +143,8 @@ def _content(result: Result) -> dict[str, Any]:
         "headline": {name: _texts(result.metrics[name]) for name in ("dice", "iou")},
         "sensitivity": _number(result.metrics["sensitivity"]["mean"]),
         "specificity": _number(result.metrics["specificity"]["mean"]),
-        "failed": int((per_image.iou < FAILED).sum()),
-        "failed_below": FAILED,
+        "failed": int((per_image.iou < metrics.FAILED).sum()),
+        "failed_below": metrics.FAILED,
         "empty_masks": result.metrics["empty_masks"],
         "parts": _parts(result.metrics),
         "by_diagnosis": _by_diagnosis(result),
@@ -230,7 +230,7 @@ def _worst(per_image: pd.DataFrame) -> Table:
     rows = []
     for score in figures.chosen(per_image).query("group == 'worst'").to_dict("records"):
         named = [str(score[name]) for name in ("image_id", "diagnosis", "fold")]
-        rows.append([*named, *(_number(score[name]) for name in metrics.SCORES)])
+        rows.append([*named, *(_number(score[name]) for name in SHOWN)])
     return Table(["image", "diagnosis", "fold", "Dice", "IoU", "sensitivity", "specificity"], rows)
 
 
@@ -271,7 +271,7 @@ def _shown(picture: Picture) -> dict[str, Any]:
         "diagnosis": score["diagnosis"],
         "fold": score["fold"],
         "rank": score["rank"],
-        **{name: _number(score[name]) for name in metrics.SCORES},
+        **{name: _number(score[name]) for name in SHOWN},
         "missed": f"{score['fn'] / lesion:.0%}" if lesion else "nothing",
         "false": f"{score['fp'] / lesion:.0%} of its size" if lesion else f"{score['fp']} pixels",
         "height": picture.overlay.shape[0],

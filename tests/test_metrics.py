@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, jaccard_score, recall_score
+from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from naevi import metrics
 
@@ -21,29 +21,37 @@ def test_counts_and_scores_by_hand() -> None:
     # 2 found, 1 too many, 1 missed, 4 rightly left.
     assert metrics.counts([mask], [prediction]).to_dict("records") == [{"place": 1, "tp": 2, "fp": 1, "fn": 1, "tn": 4}]
     assert scored(mask, prediction) == pytest.approx(
-        {"dice": 4 / 6, "iou": 2 / 4, "sensitivity": 2 / 3, "specificity": 4 / 5}
+        {
+            "dice": 4 / 6,
+            "iou": 2 / 4,
+            "sensitivity": 2 / 3,
+            "specificity": 4 / 5,
+            "precision": 2 / 3,
+            "threshold_jaccard": 0,
+            "area_error": 0,
+        }
     )
 
 
 @pytest.mark.parametrize(
-    ("mask", "prediction", "dice", "iou", "sensitivity", "specificity"),
-    [
-        ([0, 0], [0, 0], 1, 1, NAN, 1),
-        ([0, 0], [0, 1], 0, 0, NAN, 0.5),
-        ([0, 1], [0, 0], 0, 0, 0, 1),
-        ([1, 1], [1, 1], 1, 1, 1, NAN),
-        ([1, 1], [0, 1], 2 / 3, 0.5, 0.5, NAN),
-        ([0, 1], [1, 0], 0, 0, 0, 0),
-        ([0, 1], [0, 1], 1, 1, 1, 1),
+    ("mask", "prediction", "expected"),
+    [  # in the order of SCORES
+        ([0, 0], [0, 0], [1, 1, NAN, 1, NAN, 1, NAN]),
+        ([0, 0], [0, 1], [0, 0, NAN, 0.5, 0, 0, NAN]),
+        ([0, 1], [0, 0], [0, 0, 0, 1, NAN, 0, -1]),
+        ([1, 1], [1, 1], [1, 1, 1, NAN, 1, 1, 0]),
+        ([1, 1], [0, 1], [2 / 3, 0.5, 0.5, NAN, 1, 0, -0.5]),
+        ([0, 1], [1, 0], [0, 0, 0, 0, 0, 0, 0]),
+        ([0, 1], [0, 1], [1, 1, 1, 1, 1, 1, 0]),
+        ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0.8, 2 / 3, 1, 2 / 3, 2 / 3, 2 / 3, 0.5]),
     ],
 )
 def test_what_is_empty_or_full_has_a_defined_score_or_none(
-    mask: list[int], prediction: list[int], dice: float, iou: float, sensitivity: float, specificity: float
+    mask: list[int], prediction: list[int], expected: list[float]
 ) -> None:
     """Nothing to find and nothing found is right; sensitivity without a lesion and specificity without skin are NaN."""
-    expected = {"dice": dice, "iou": iou, "sensitivity": sensitivity, "specificity": specificity}
-
-    assert scored([mask], [prediction]) == pytest.approx(expected, nan_ok=True)
+    assert list(scored([mask], [prediction])) == metrics.SCORES
+    assert list(scored([mask], [prediction]).values()) == pytest.approx(expected, nan_ok=True)
 
 
 def test_each_image_is_counted_for_itself() -> None:
@@ -75,4 +83,5 @@ def test_scores_are_those_of_scikit_learn() -> None:
         assert row.dice == pytest.approx(f1_score(*pair), abs=1e-9)
         assert row.iou == pytest.approx(jaccard_score(*pair), abs=1e-9)
         assert row.sensitivity == pytest.approx(recall_score(*pair), abs=1e-9)
+        assert row.precision == pytest.approx(precision_score(*pair), abs=1e-9)
         assert row.specificity == pytest.approx(recall_score(*pair, pos_label=False), abs=1e-9)

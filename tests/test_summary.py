@@ -44,8 +44,8 @@ def test_equal_values_have_a_point_for_an_interval(number: int) -> None:
 
 def rows(*values: tuple[Any, ...]) -> pd.DataFrame:
     """A per_image.csv: image_id, diagnosis, fold, class, dice, iou, sensitivity, specificity, tp, fp, fn, tn."""
-    columns = ["image_id", "diagnosis", "fold", "class", *metrics.SCORES, "tp", "fp", "fn", "tn"]
-    return pd.DataFrame(values, columns=columns).assign(dataset="phantoms")
+    columns = ["image_id", "diagnosis", "fold", "class", *metrics.SCORES[:4], "tp", "fp", "fn", "tn"]
+    return pd.DataFrame(values, columns=columns).assign(dataset="phantoms", **dict.fromkeys(metrics.SCORES[4:], 1.0))
 
 
 def test_the_figures_have_every_number_by_name() -> None:
