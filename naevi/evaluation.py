@@ -2,78 +2,109 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from naevi import dataset, metrics, model_file, paths, splitting, whole
+from naevi import calibration, dataset, metrics, model_file, paths, splitting, summary, surfaces, whole
 from naevi.config import Config, EvaluateConfig
 from naevi.images import read_mask, write_mask
 from naevi.prediction import at_size, cleaned, decided, probabilities
 from naevi.progress import progress
 from naevi.runtime import Runtime, resolve
 
-COLUMNS = ["image_id", "dataset", "diagnosis", "fold", "class", *metrics.SCORES, "tp", "fp", "fn", "tn"]
+LESION = ["image_id", "dataset", "diagnosis", "lesion_fraction", "touches_frame", "dark_corners"]
+COLUMNS = [*LESION, "fold", "class", *summary.SCORES, "tp", "fp", "fn", "tn"]
 PART = 256  # images in memory at a time
 
 
-def cross_validate(config: Config, split: pd.DataFrame, lesions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the predictions of the test parts; return the scores of test and validation images.
+class Scored(NamedTuple):
+    """What is known of some images.
 
-    One row per image and class that is not the background: image_id, dataset, diagnosis, fold, class; dice, iou,
-    sensitivity, specificity (0..1); tp, fp, fn, tn (native px).
+    rows: one per image and class that is not the background. pixels: of each of these classes all images' pixels by
+    probability, int64 (K - 1, 2, BINS), see `calibration.counts`.
+    """
+
+    rows: pd.DataFrame
+    pixels: calibration.Counts
+
+
+def cross_validate(config: Config, split: pd.DataFrame, lesions: pd.DataFrame) -> tuple[Scored, pd.DataFrame]:
+    """Write the predictions of the test parts; return what is known of test images, and the rows of validation images.
+
+    The columns of rows are those of per_image.csv; validation images have no distances between outlines.
     """
     runtime = resolve(config.runtime)
-    parts: dict[str, list[pd.DataFrame]] = {"test": [], "val": []}
+    parts: dict[str, list[Scored]] = {"test": [], "val": []}
     folds = config.folds()
     with whole.folder(paths.PREDICTIONS) as predictions:
         for fold in progress(folds, total=len(folds), label="evaluate", unit="folds"):
             network = model_file.read(paths.model(str(fold)), device=runtime.device)
-            for part, tables in parts.items():
+            for part, found in parts.items():
                 ids = splitting.ids(split, str(fold), part)
                 keep = predictions if part == "test" else None
-                tables.append(scored(network, ids, config, runtime, keep=keep).assign(fold=fold))
-    test, validation = (table(pd.concat(tables), lesions) for tables in parts.values())
-    return test, validation
+                rows, pixels = scored(network, ids, config, runtime, keep=keep)
+                found.append(Scored(rows.assign(fold=fold), pixels))
+    test, validation = map(_together, parts.values())
+    return test._replace(rows=table(test.rows, lesions)), table(validation.rows, lesions)
 
 
-def scored(network: nn.Module, ids: list[str], config: Config, runtime: Runtime, *, keep: Path | None) -> pd.DataFrame:
-    """Counts of these images at native size, with image_id and class; predictions are written into `keep`."""
-    names = config.data.names()
-    rows = []
+def scored(network: nn.Module, ids: list[str], config: Config, runtime: Runtime, *, keep: Path | None) -> Scored:
+    """These images measured at native size; with `keep`, predictions are written there and outlines compared.
+
+    Columns of rows: image_id, class, those of `metrics.counts` and `metrics.scores`, brier, confidence and, with
+    `keep`, surfaces.SURFACES.
+    """
+    settings, names = config.evaluate, config.data.names()
+    found = []
     for first in range(0, len(ids), PART):
         part = ids[first : first + PART]
         held_out = dataset.load(paths.PREPARED, part, classes=len(names), device=runtime.device)
-        probability = probabilities(
-            network, held_out.images, runtime, flips=config.evaluate.flips, turns=config.evaluate.turns
-        ).cpu()
-        rows += [
-            _score(image_id, each, config.evaluate, names, keep)
-            for image_id, each in zip(part, probability, strict=True)
-        ]
-    return pd.concat(rows)
+        probability = probabilities(network, held_out.images, runtime, flips=settings.flips, turns=settings.turns).cpu()
+        found += [_score(*each, settings, names, keep) for each in zip(part, probability, strict=True)]
+    return _together(found)
 
 
-def _score(
-    image_id: str, probability: Tensor, settings: EvaluateConfig, names: list[str], keep: Path | None
-) -> pd.DataFrame:
+def _together(parts: list[Scored]) -> Scored:
+    return Scored(pd.concat([part.rows for part in parts]), np.sum([part.pixels for part in parts], axis=0))
+
+
+def _score(image_id: str, probability: Tensor, settings: EvaluateConfig, names: list[str], keep: Path | None) -> Scored:
     mask = read_mask(paths.RAW / "masks" / f"{image_id}.png")
     height, width = mask.shape
-    decision = decided(at_size(probability, height=height, width=width), settings.threshold).numpy()
+    resized = at_size(probability, height=height, width=width)
     prediction = cleaned(
-        decision, classes=len(names), fill_holes=settings.fill_holes, largest_only=settings.largest_only
+        decided(resized, settings.threshold).numpy(),
+        classes=len(names),
+        fill_holes=settings.fill_holes,
+        largest_only=settings.largest_only,
     )
     if keep:
         write_mask(keep / f"{image_id}.png", prediction)
     counts = metrics.counts(mask[None], prediction[None], classes=len(names))
-    return counts.assign(image_id=image_id, **{"class": [names[place] for place in counts.place]})
+    more, pixels = [], []
+    # Of two classes there is only the probability of the one that is not the background.
+    for place, of_class in enumerate(resized.numpy()[-(len(names) - 1) :], start=1):
+        area, predicted = mask == place, prediction == place
+        pixels.append(calibration.counts(of_class, area))
+        more.append(
+            {
+                "class": names[place],
+                "brier": calibration.brier(of_class, area),
+                "confidence": calibration.confidence(of_class, predicted),
+            }
+            | (surfaces.distances(area, predicted) if keep else {})
+        )
+    rows = counts.join(metrics.scores(counts)).join(pd.DataFrame(more)).assign(image_id=image_id)
+    return Scored(rows, np.stack(pixels))
 
 
-def table(counts: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
-    """Counts of images and classes, as `scored` gives them, with their scores; columns as in per_image.csv."""
-    rows = lesions[["image_id", "dataset", "diagnosis"]].merge(counts, on="image_id")
-    return rows.join(metrics.scores(rows))[COLUMNS]
+def table(rows: pd.DataFrame, lesions: pd.DataFrame) -> pd.DataFrame:
+    """Rows as `scored` gives them, with `fold`, in the order of lesions.csv and with what it knows of each image."""
+    found = lesions[LESION].merge(rows, on="image_id")
+    return found[[column for column in COLUMNS if column in found]]
 
 
 def curves(config: Config) -> pd.DataFrame:
@@ -84,11 +115,24 @@ def curves(config: Config) -> pd.DataFrame:
     )
 
 
-def write(test: pd.DataFrame, figures: dict[str, Any]) -> None:
-    """Write reports/per_image.csv and metrics.json: rounded to 6 digits, so that git shows what moved."""
+def write(test: Scored, figures: dict[str, Any], names: list[str]) -> None:
+    """Write reports/metrics.json, per_image.csv and the curves: rounded to 6 digits, so that git shows what moved."""
     paths.METRICS.parent.mkdir(parents=True, exist_ok=True)
-    test.to_csv(paths.PER_IMAGE, index=False, float_format="%.6f")
+    images = summary.by_image(test.rows)
+    by_class = dict(zip(names[1:], test.pixels, strict=True))
+    tables = {
+        paths.PER_IMAGE: test.rows,
+        paths.RELIABILITY: _stacked({name: calibration.reliability(pixels) for name, pixels in by_class.items()}),
+        paths.THRESHOLDS: _stacked({name: calibration.thresholds(pixels)[::10] for name, pixels in by_class.items()}),
+        paths.RISK_COVERAGE: calibration.risk_coverage(images.confidence, images.dice),
+    }
+    for path, rows in tables.items():
+        rows.to_csv(path, index=False, float_format="%.6f")
     paths.METRICS.write_text(json.dumps(_rounded(figures), indent=2) + "\n", encoding="utf-8")
+
+
+def _stacked(by_class: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([rows.assign(**{"class": name}) for name, rows in by_class.items()])
 
 
 def _rounded(value: Any) -> Any:

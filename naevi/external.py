@@ -41,9 +41,10 @@ def test(model: Path, images: Path, masks: Path, labels: Path | None, out: Path)
         raw.fill(paths.RAW, lambda target: folders.collect(_files(given), target, config.data.values()))
         table = lesions.prepare(paths.RAW, paths.PREPARED, config.data, config.preprocess)
         with whole.folder(paths.PREDICTIONS) as predictions:
-            counts = evaluation.scored(network, table.image_id.tolist(), config, runtime, keep=predictions)
-        rows = evaluation.table(counts.assign(fold=description["item"]), table)
-        evaluation.write(rows, summary.tested(rows, config.evaluate))
+            found = evaluation.scored(network, table.image_id.tolist(), config, runtime, keep=predictions)
+        test = found._replace(rows=evaluation.table(found.rows.assign(fold=description["item"]), table))
+        figures = summary.tested(test.rows, test.pixels, config.evaluate)
+        evaluation.write(test, figures, config.data.names())
         reporting.publish(config, [description], curves=None)
 
 

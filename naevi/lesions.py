@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from naevi import paths, tables, whole
 from naevi.config import DataConfig, PreprocessConfig
 from naevi.images import (
+    Pixels,
     near_duplicates,
     pixel_sha256,
     read_image,
@@ -37,8 +38,12 @@ COLUMNS = [
     "height",
     "width",
     "lesion_fraction",
+    "touches_frame",
+    "dark_corners",
     "sha256",
 ]
+# A corner is a square of this part of the side; it is dark below this part of the picture's median grey.
+CORNER, DARK = 1 / 20, 0.4
 
 
 def prepare(raw: Path, prepared: Path, data: DataConfig, settings: PreprocessConfig) -> pd.DataFrame:
@@ -46,8 +51,9 @@ def prepare(raw: Path, prepared: Path, data: DataConfig, settings: PreprocessCon
 
     Returns the table of lesions, in labels.csv's order: image_id, dataset, diagnosis, group (images that must stay in
     one part share one: near-duplicates, and those of one group in labels.csv), split or fold where labels.csv has it,
-    height and width (px, native), lesion_fraction (all but the background, of the native frame, 0..1), sha256 (of the
-    prepared image and mask). near_duplicates.csv has a row for each pair: first, second, correlation.
+    height and width (px, native), lesion_fraction (all but the background, of the native frame, 0..1), touches_frame
+    (whether it reaches the border), dark_corners (0..4, as a dermatoscope leaves them), sha256 (of the prepared image
+    and mask). near_duplicates.csv has a row for each pair: first, second, correlation.
 
     Raises Refusal for a mask that is missing or of another size than its image, for masks without any class but the
     background unless preprocess.empty_masks is keep, and where all are so.
@@ -71,6 +77,34 @@ def prepare(raw: Path, prepared: Path, data: DataConfig, settings: PreprocessCon
     return lesions
 
 
+def overview(prepared: Path) -> dict[str, Any]:
+    """Numbers of what `prepare` wrote, nested: images, pairs of near-duplicates, `_numbers` of all and by diagnosis."""
+    lesions = tables.read(prepared / paths.LESIONS.name)
+    return {
+        "images": len(lesions),
+        "near_duplicates": len(tables.read(prepared / "near_duplicates.csv")),
+        "all": _numbers(lesions),
+        "by_diagnosis": {str(name): _numbers(part) for name, part in lesions.groupby("diagnosis")},
+    }
+
+
+def _numbers(lesions: pd.DataFrame) -> dict[str, Any]:
+    """Of some lesions: how many, how many touch the frame or have dark corners, and the span of sizes and areas."""
+    spans: dict[str, Any] = {
+        str(name): {
+            "lowest": float(lesions[name].min()),
+            "median": float(median),
+            "highest": float(lesions[name].max()),
+        }
+        for name, median in lesions[["height", "width", "lesion_fraction"]].median().items()
+    }
+    return {
+        "images": len(lesions),
+        "touches_frame": int(lesions.touches_frame.sum()),
+        "dark_corners": int((lesions.dark_corners > 0).sum()),
+    } | spans
+
+
 def _prepare_one(
     raw: Path, prepared: Path, image_id: str, size: int, classes: int
 ) -> tuple[dict[str, Any], NDArray[np.float32]]:
@@ -91,9 +125,18 @@ def _prepare_one(
         "width": width,
         "empty": not mask.any(),
         "lesion_fraction": round(np.count_nonzero(mask) / mask.size, 6),
+        "touches_frame": bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
+        "dark_corners": _dark_corners(small_image),
         "sha256": hashlib.sha256((pixel_sha256(small_image) + pixel_sha256(small_mask)).encode()).hexdigest(),
     }
     return row, thumbnail(small_image)
+
+
+def _dark_corners(image: Pixels) -> int:
+    grey = image.mean(axis=2)
+    side = max(1, round(CORNER * len(grey)))
+    corners = [grey[rows, columns] for rows in np.s_[:side, -side:] for columns in np.s_[:side, -side:]]
+    return sum(bool(corner.mean() < DARK * np.median(grey)) for corner in corners)
 
 
 def _check_empty(lesions: pd.DataFrame, empty_masks: str) -> None:

@@ -17,9 +17,13 @@ SPLIT = Path("data/split.csv")  # in git
 MODELS = Path("data/models")  # one folder per item of cv.models
 PREDICTIONS = Path("data/predictions")  # <id>.png (classes) at native size
 
+DATA = Path("reports/data.json")
 METRICS = Path("reports/metrics.json")
 PER_IMAGE = Path("reports/per_image.csv")
 CURVES = Path("reports/curves.csv")
+RELIABILITY = Path("reports/reliability.csv")
+THRESHOLDS = Path("reports/thresholds.csv")
+RISK_COVERAGE = Path("reports/risk_coverage.csv")
 REPORT_MD = Path("reports/report.md")
 REPORT_HTML = Path("reports/report.html")
 FIGURES = Path("reports/figures")

@@ -7,7 +7,8 @@ from naevi.config import load_config
 def main() -> None:
     config = load_config("data", "evaluate", "runtime", "cv")
     test, validation = evaluation.cross_validate(config, tables.read(paths.SPLIT), tables.read(paths.LESIONS))
-    evaluation.write(test, summary.cross_validated(test, validation, config.evaluate))
+    figures = summary.cross_validated(test.rows, test.pixels, validation, config.evaluate)
+    evaluation.write(test, figures, config.data.names())
     evaluation.curves(config).to_csv(paths.CURVES, index=False)
 
 

@@ -1,5 +1,7 @@
 """Check every mask, bring images and masks to the training size, and list what is in them."""
 
+import json
+
 from naevi import lesions, paths, refusal
 from naevi.config import load_config
 
@@ -7,6 +9,8 @@ from naevi.config import load_config
 def main() -> None:
     config = load_config("data", "preprocess")
     lesions.prepare(paths.RAW, paths.PREPARED, config.data, config.preprocess)
+    paths.DATA.parent.mkdir(exist_ok=True)
+    paths.DATA.write_text(json.dumps(lesions.overview(paths.PREPARED), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,21 @@ import pytest
 import torch
 from torch import nn
 
-from naevi import dataset, evaluation, metrics, model_file, networks, paths, splitting, summary, training
+from naevi import (
+    calibration,
+    dataset,
+    evaluation,
+    model_file,
+    networks,
+    paths,
+    splitting,
+    summary,
+    surfaces,
+    training,
+)
 from naevi.config import Config
 from naevi.images import read_mask
-from naevi.prediction import cleaned
+from naevi.prediction import cleaned, probabilities
 from naevi.runtime import Runtime
 
 
@@ -28,11 +39,13 @@ class Measured(NamedTuple):
     lesions: pd.DataFrame
     test: pd.DataFrame
     validation: pd.DataFrame
+    pixels: np.ndarray
 
 
-def write(test: pd.DataFrame, validation: pd.DataFrame, config: Config) -> None:
+def write(test: evaluation.Scored, validation: pd.DataFrame, config: Config) -> None:
     """All that the stage writes."""
-    evaluation.write(test, summary.cross_validated(test, validation, config.evaluate))
+    figures = summary.cross_validated(test.rows, test.pixels, validation, config.evaluate)
+    evaluation.write(test, figures, config.data.names())
     evaluation.curves(config).to_csv(paths.CURVES, index=False)
 
 
@@ -56,7 +69,7 @@ def measured(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Me
             model_file.write(paths.model(item), network, origin, history)
         test, validation = evaluation.cross_validate(tiny.config, tiny.split, tiny.lesions)
         write(test, validation, tiny.config)
-        yield Measured(tiny.config, tiny.split, tiny.lesions, test, validation)
+        yield Measured(tiny.config, tiny.split, tiny.lesions, test.rows, validation, test.pixels)
     torch.set_num_threads(threads)
 
 
@@ -85,10 +98,11 @@ def test_the_predictions_are_neither_empty_nor_full(measured: Measured) -> None:
 
 
 def test_an_image_is_scored_by_the_model_that_did_not_see_it(measured: Measured) -> None:
-    columns = ["image_id", "dataset", "diagnosis", "fold", "class", *metrics.SCORES, "tp", "fp", "fn", "tn"]
+    of_validation = [column for column in evaluation.COLUMNS if column not in surfaces.SURFACES]
     fold = {image_id: k for k in (0, 1) for image_id in splitting.ids(measured.split, str(k), "test")}
 
-    assert list(measured.test.columns) == list(measured.validation.columns) == columns
+    assert list(measured.test.columns) == evaluation.COLUMNS
+    assert list(measured.validation.columns) == of_validation
     assert measured.test.set_index("image_id").fold.to_dict() == fold
     assert measured.test.image_id.tolist() == sorted(fold)
     assert set(measured.test.dataset) == {"phantoms"}
@@ -146,8 +160,37 @@ def test_metrics_are_means_over_the_table(measured: Measured) -> None:
     assert list(figures["by_diagnosis"]) == ["atypical", "common", "melanoma"]
 
 
+def test_outlines_and_probabilities_are_those_of_each_image(measured: Measured) -> None:
+    """Of one image again, from its written prediction and its model."""
+    row = pd.read_csv(paths.PER_IMAGE).iloc[3]
+    mask, prediction = (
+        read_mask(folder / f"{row.image_id}.png") > 0 for folder in (paths.RAW / "masks", paths.PREDICTIONS)
+    )
+    image = dataset.load(paths.PREPARED, [row.image_id], classes=2, device="cpu").images
+    network = model_file.read(paths.model(str(row.fold)), device="cpu")
+    small = probabilities(network, image, Runtime("cpu", "fp32", 1), flips=True)
+    probability = nn.functional.interpolate(small, size=(64, 96), mode="bilinear")[0, 0].numpy()
+
+    for name, value in surfaces.distances(mask, prediction).items():
+        assert row[name] == pytest.approx(value, abs=1e-6)
+    assert row.brier == pytest.approx(((probability - mask) ** 2).mean(), abs=1e-5)
+    assert row.confidence == pytest.approx(calibration.confidence(probability, prediction), abs=1e-5)
+    assert measured.pixels.sum() == 20 * 64 * 96
+    assert measured.pixels[0, 1].sum() == measured.test.tp.sum() + measured.test.fn.sum()
+
+
+def test_curves_of_pixels_and_images_are_written(measured: Measured) -> None:
+    thresholds, risk = pd.read_csv(paths.THRESHOLDS), pd.read_csv(paths.RISK_COVERAGE)
+
+    assert thresholds.threshold.tolist() == pytest.approx(np.linspace(0, 1, 101))
+    assert set(thresholds["class"]) == set(pd.read_csv(paths.RELIABILITY)["class"]) == {"lesion"}
+    assert len(risk) == 20
+    assert risk.dice.iloc[-1] == pytest.approx(measured.test.dice.mean(), abs=1e-6)
+
+
 def test_evaluating_twice_gives_equal_files(measured: Measured) -> None:
-    files = [paths.METRICS, paths.PER_IMAGE, paths.CURVES, *sorted(paths.PREDICTIONS.iterdir())]
+    of_plots = [paths.RELIABILITY, paths.THRESHOLDS, paths.RISK_COVERAGE]
+    files = [paths.METRICS, paths.PER_IMAGE, paths.CURVES, *of_plots, *sorted(paths.PREDICTIONS.iterdir())]
     before = [path.read_bytes() for path in files]
     test, validation = evaluation.cross_validate(measured.config, measured.split, measured.lesions)
     write(test, validation, measured.config)
@@ -169,7 +212,7 @@ def test_a_model_that_is_no_longer_listed_counts_for_nothing(measured: Measured,
 
     test, _ = evaluation.cross_validate(config, measured.split, measured.lesions)
 
-    assert test.image_id.tolist() == splitting.ids(measured.split, "1", "test")
+    assert test.rows.image_id.tolist() == splitting.ids(measured.split, "1", "test")
     assert evaluation.curves(config).model.tolist() == ["1"]
 
 

@@ -15,6 +15,7 @@ from naevi.refusal import Refusal
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (4, 8, 3), dtype=np.uint8)
 LEFT = np.repeat(np.array([[1, 1, 0, 0, 0, 0, 0, 0]], np.uint8), 4, axis=0)  # a quarter of 4 x 8
+SPAN = ("lowest", "median", "highest")
 
 
 def write_raw(folder: Path, pairs: dict[str, tuple[Pixels, Pixels]], **columns: list[str] | list[int]) -> Path:
@@ -61,6 +62,8 @@ def test_the_table_tells_of_the_native_images_in_the_order_of_the_labels(tmp_pat
             "height": 4,
             "width": 8,
             "lesion_fraction": 0.25,
+            "touches_frame": True,
+            "dark_corners": 0,
         },
         {
             "image_id": "a",
@@ -70,8 +73,49 @@ def test_the_table_tells_of_the_native_images_in_the_order_of_the_labels(tmp_pat
             "height": 2,
             "width": 8,
             "lesion_fraction": 0.75,
+            "touches_frame": True,
+            "dark_corners": 0,
         },
     ]
+
+
+def test_lesions_that_touch_the_frame_and_corners_that_are_dark_are_told(tmp_path: Path) -> None:
+    """20 x 20 px: a lesion in the middle and one at the last row; black corners of a pixel, or none."""
+    inside, below = np.zeros((2, 20, 20), np.uint8)
+    inside[1:19, 1:19] = below[19, 10] = 1
+    bright, corners = np.full((2, 20, 20, 3), 200, np.uint8)
+    corners[0, 0] = corners[19, 0] = 70
+    corners[0, 19] = 90
+
+    table = prepare(write_raw(tmp_path, {"a": (bright, inside), "b": (corners, below)}), size=20)
+
+    assert table.touches_frame.tolist() == [False, True]
+    assert table.dark_corners.tolist() == [0, 2]
+
+
+def test_the_overview_by_hand(tmp_path: Path) -> None:
+    """Two lesions of a quarter and one of a half; and two pictures are the same."""
+    half = np.array([[1, 1, 1, 1, 0, 0, 0, 0]] * 4, np.uint8)
+    pictures = {"a": (NOISE, LEFT), "b": (NOISE, half), "c": (noise(), LEFT)}
+    write_raw(tmp_path, pictures, diagnosis=["x", "y", "x"])
+    prepare(tmp_path / "raw")
+
+    found = lesions.overview(tmp_path / "prepared")
+
+    size = {"height": dict.fromkeys(SPAN, 4), "width": dict.fromkeys(SPAN, 8)}
+    assert found == {
+        "images": 3,
+        "near_duplicates": 1,
+        "all": {"images": 3, "touches_frame": 3, "dark_corners": 0}
+        | size
+        | {"lesion_fraction": {"lowest": 0.25, "median": 0.25, "highest": 0.5}},
+        "by_diagnosis": {
+            name: {"images": number, "touches_frame": number, "dark_corners": 0}
+            | size
+            | {"lesion_fraction": dict.fromkeys(SPAN, area)}
+            for name, number, area in (("x", 2, 0.25), ("y", 1, 0.5))
+        },
+    }
 
 
 def test_the_prepared_pictures_are_squares_that_the_table_has_the_hash_of(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naevi import figures, metrics, paths, provenance, reporting, summary
+from naevi import calibration, evaluation, figures, metrics, paths, provenance, reporting, summary, surfaces
 from naevi.config import Config
 from naevi.figures import Picture
 from naevi.images import read_mask, write_mask
@@ -38,6 +38,9 @@ def described(item: str, **runtime: Any) -> dict[str, Any]:
     }
 
 
+PIXELS = np.ones((1, 2, calibration.BINS), np.int64)
+
+
 @pytest.fixture(scope="module")
 def predictions(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The masks, each moved some pixels further than the one before."""
@@ -56,14 +59,17 @@ def result(tiny: Tiny, predictions: Path) -> Result:
         mask = read_mask(tiny.root / paths.RAW / "masks" / f"{image_id}.png")
         rows.append(metrics.counts(mask[None], read_mask(predictions / f"{image_id}.png")[None]))
     counts = pd.concat(rows, ignore_index=True)
-    table = tiny.lesions[["image_id", "dataset", "diagnosis"]].assign(fold=(tiny.split["1"] == "test").astype(int))
-    table = table.join(metrics.scores(counts)).join(counts).assign(**{"class": "lesion"})
+    folds = (tiny.split["1"] == "test").astype(int)
+    others = {"class": "lesion"} | dict.fromkeys([*surfaces.SURFACES, "brier", "confidence"], 0.5)
+    table = (
+        tiny.lesions[evaluation.LESION].assign(fold=folds).join(metrics.scores(counts)).join(counts).assign(**others)
+    )
     curves = pd.DataFrame(
         {"epoch": 1, "train_loss": 0.5, "val_dice": [0.625, 0.375, None], "val_iou": [0.5, 0.25, None]}
     )
     return Result(
         config=tiny.config,
-        metrics=summary.cross_validated(table, table.head(6), tiny.config.evaluate),
+        metrics=summary.cross_validated(table, PIXELS, table.head(6), tiny.config.evaluate),
         per_image=table,
         curves=curves.assign(model=["0", "1", "all"]),
         lesions=tiny.lesions,
@@ -195,7 +201,8 @@ def test_a_part_of_the_folds_is_called_a_part(result: Result) -> None:
     assert "20 images, each tested once" in reporting.render_markdown(result)
 
     half = result.per_image[result.per_image.fold == 1]
-    part = replace(result, per_image=half, metrics=summary.cross_validated(half, half, result.config.evaluate))
+    figures = summary.cross_validated(half, PIXELS, half, result.config.evaluate)
+    part = replace(result, per_image=half, metrics=figures)
     assert "10 of 20 images, each tested once" in reporting.render_markdown(part)
     assert "1 of 2 folds" in reporting.render_markdown(part)
 
