@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test setup demo demo-ui repro ui result table lock
+.PHONY: test setup demo demo-ui repro ui result table compare history lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -46,6 +46,15 @@ result: setup
 
 table: setup
 	python -m naevi table
+
+# make compare A=lesson-12-segnet B=default OUT=.cache/compare.html; A and B are workspace, default, a published result, a
+# DVC experiment or a git revision.
+compare: setup
+	python -m naevi compare $(A) $(B) $(if $(OUT),--out $(OUT))
+
+# make history COMMITS=50
+history: setup
+	python -m naevi history $(if $(COMMITS),--commits $(COMMITS))
 
 # Needs uv; versions stay where they may, unless UPGRADE=--upgrade. CUDA's libraries and triton are left out: torch pins
 # them itself, and so a CPU-only torch stays.

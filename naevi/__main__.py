@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from naevi import demo, paths, refusal, results
+from naevi import demo, history, paths, refusal, results
 
 
 def main() -> None:
@@ -21,6 +21,16 @@ def main() -> None:
 
     command = commands.add_parser("table", help="write the table of results into the README")
     command.set_defaults(run=lambda _: results.write_table())
+
+    command = commands.add_parser("compare", help="say how B differs from A, image by image, and whether by chance")
+    command.add_argument("a", help="workspace, default, a published result, a DVC experiment or a git revision")
+    command.add_argument("b", help="the same")
+    command.add_argument("--out", type=Path, metavar="FILE", help="a .md, or a .html with pictures; else it is printed")
+    command.set_defaults(run=_compare)
+
+    command = commands.add_parser("history", help="Dice and IoU over the commits of the branch and their experiments")
+    command.add_argument("-n", "--commits", type=_number, default=history.COMMITS, help="at most, the newest first")
+    command.set_defaults(run=lambda arguments: print(history.table(arguments.commits), end=""))
 
     command = commands.add_parser("score", help="test a model on other labelled images, with a report")
     command.add_argument("images", type=Path, help="folder or archive of images")
@@ -41,7 +51,19 @@ def main() -> None:
     arguments.run(arguments)
 
 
-# Imported where they run: torch takes seconds, which the other commands can do without.
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of commits: name one from 1 on")
+    return int(text)
+
+
+# Imported where they run: torch and scipy take seconds, which the other commands can do without.
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from naevi import comparison
+
+    comparison.main(arguments.a, arguments.b, arguments.out)
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from naevi import commands, config, paths
 
 FOLDER = Path(".demo")
-# The committed results are PH2's; the demo makes its own.
+# The committed results are PH2's; the demo makes its own. But the report looks for named results to stand beside it.
 LEFT_OUT = (str(paths.LOCK), "reports/", str(paths.SPLIT))
+KEPT = f"{paths.RESULTS.as_posix()}/"
 SETTINGS = [
     "data.source=phantoms",
     "preprocess.size=128",
@@ -25,7 +26,7 @@ def make(folder: Path = FOLDER, settings: list[str] = SETTINGS) -> None:
     folder.mkdir(exist_ok=True)
     tracked = commands.run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in tracked:
-        if name and Path(name).is_file() and not name.startswith(LEFT_OUT):
+        if name and Path(name).is_file() and (name.startswith(KEPT) or not name.startswith(LEFT_OUT)):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, target)

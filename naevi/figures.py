@@ -1,4 +1,4 @@
-"""What the report shows as pictures: overlays of image, mask and prediction, the Dice histogram, learning curves.
+"""What the report shows as pictures: overlays of image, mask and prediction, and plots of what was measured.
 
 Colors are Okabe and Ito's, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from naevi import calibration
 from naevi.images import Pixels, read_image, read_mask, resize_mask
 
 ORANGE, SKY, GREEN = "#e69f00", "#56b4e9", "#009e73"
@@ -29,11 +31,12 @@ YELLOW, BLUE, VERMILION, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
 OUTCOMES = {"found": (GREEN, 0.0), "missed": (YELLOW, 0.5), "false": (BLUE, 0.5)}  # color, how much of it covers
 
 DIAGNOSES = {"common": SKY, "atypical": ORANGE, "melanoma": VERMILION}
+OTHERS = (PURPLE, BLUE, GREEN, YELLOW, ORANGE, SKY, VERMILION)  # of other diagnoses; they repeat after seven
 LINES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)  # of folds; they repeat after six
 INK = "#202124"  # text and axes; in an SVG it becomes the page's own color, light or dark
 
 GROUPS = ("worst", "median", "best")
-EACH = 6  # images of each group
+EACH = 12  # images of each group
 WIDTH = 512  # px, at most
 LINE = 2  # px
 
@@ -57,11 +60,13 @@ class Picture:
 
 
 def chosen(per_image: pd.DataFrame) -> pd.DataFrame:
-    """The EACH worst, most median and best rows by Dice, with columns rank (from 1, the worst) and group; none twice.
+    """The EACH worst, most median and best rows by Dice; none twice, and fewer where there are fewer than 3 * EACH.
 
-    Fewer of each where there are fewer than 3 * EACH. `per_image` has one row per image.
+    With columns group, rank (by Dice, from 1, the worst) and doubt (by confidence, from 1, the least confident).
+    `per_image` has one row per image.
     """
     order = per_image.sort_values(["dice", "image_id"], ignore_index=True)
+    order["doubt"] = order.confidence.rank(method="first").astype(int)
     number = max(1, min(EACH, len(order) // 3))
     middle = (len(order) - number) // 2
     starts = dict(zip(GROUPS, (0, middle, len(order) - number), strict=True))
@@ -118,11 +123,117 @@ def _size(pixels: Pixels) -> tuple[int, int]:
     return new, max(1, round(height * new / width))
 
 
-def jpeg(pixels: Pixels) -> bytes:
-    """A JPEG of uint8 (H, W, 3), colors at full resolution: thin colored lines would bleed."""
+def jpeg(pixels: Pixels, *, lines: bool) -> bytes:
+    """A JPEG of uint8 (H, W, 3); with thin colored `lines`, which would bleed, its colors are at full resolution."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG", quality=85, subsampling=0, optimize=True)
+    look = {"quality": 85, "subsampling": "4:4:4"} if lines else {"quality": 80, "subsampling": "4:2:0"}
+    Image.fromarray(pixels).save(buffer, format="JPEG", optimize=True, **look)
     return buffer.getvalue()
+
+
+class Dot(NamedTuple):
+    """A line of a dot plot: name, Dice, its interval where it has one, color. Without a Dice it heads those below."""
+
+    name: str
+    dice: float | None = None
+    low: float | None = None
+    high: float | None = None
+    color: str = BLUE
+
+
+def dots(rows: list[Dot], mean: float, title: str = "") -> Figure:
+    """Dice of each row, the first on top, with intervals as bars; the mean as a line through all."""
+    with _style():
+        figure = Figure(figsize=(5.2, 0.55 + 0.24 * len(rows) + (0.25 if title else 0)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        for place, row in enumerate(rows):
+            if row.dice is not None:
+                axes.plot([row.low or row.dice, row.high or row.dice], [place, place], color=row.color, linewidth=2.2)
+                axes.plot(row.dice, place, marker="o", markersize=5.5, color=row.color)
+        names = axes.set_yticks(range(len(rows)), [_plain(row.name) for row in rows])
+        for tick, row in zip(names, rows, strict=True):
+            tick.label1.set_fontweight("bold" if row.dice is None else "normal")
+        axes.tick_params(axis="y", length=0)
+        axes.yaxis.grid(False)
+        axes.spines["left"].set_visible(False)
+        axes.set(xlabel="mean Dice", title=title, ylim=(len(rows) - 0.4, -0.6))
+        return figure
+
+
+def reliability(curve: pd.DataFrame, title: str = "") -> Figure:
+    """What part of the pixels of a probability is of the class, one line a class; on the diagonal all is right."""
+    with _style():
+        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 2)), label="perfect")
+        for index, (name, rows) in enumerate(curve.groupby("class", sort=False)):
+            axes.plot(
+                rows.probability, rows.observed, marker="o", color=LINES[index % len(LINES)], label=_plain(str(name))
+            )
+        axes.set(xlabel="probability that the model gives", ylabel="part of such pixels", title=title)
+        axes.legend(loc="upper left")
+        return figure
+
+
+def thresholds(curve: pd.DataFrame, chosen_threshold: float | None, title: str = "") -> Figure:
+    """Sensitivity, precision and Dice of all pixels together by threshold, means over the classes."""
+    means = curve.groupby("threshold")[["sensitivity", "precision"]].mean()
+    together = (means.sensitivity + means.precision).where(lambda total: total > 0, 1)
+    lines = {
+        "Dice": (2 * means.sensitivity * means.precision / together, BLUE, "-"),
+        "sensitivity": (means.sensitivity, ORANGE, (0, (5, 2))),
+        "precision": (means.precision, GREEN, (0, (2, 1.5))),
+    }
+    with _style():
+        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for name, (values, color, dashes) in lines.items():
+            axes.plot(means.index, values, color=color, linestyle=dashes, label=name)
+        if chosen_threshold is not None:
+            axes.axvline(chosen_threshold, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="the one used")
+        axes.set(xlabel="threshold", ylabel="of the pixels of all images", title=title)
+        axes.legend(loc="lower left")
+        return figure
+
+
+def confidence(per_image: pd.DataFrame, title: str = "") -> Figure:
+    """The Dice that was expected of each image against the one that it has, by diagnosis."""
+    marks = ("o", "s", "^", "D", "v", "P")
+    with _style():
+        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        axes = figure.subplots()
+        names = in_order(per_image.diagnosis)
+        for index, (name, color) in enumerate(zip(names, _colors(names), strict=True)):
+            rows = per_image[per_image.diagnosis == name]
+            axes.plot(
+                rows.confidence,
+                rows.dice,
+                linestyle="",
+                marker=marks[index % len(marks)],
+                markersize=4,
+                alpha=0.8,
+                color=color,
+                label=_plain(name),
+            )
+        axes.set(xlabel="confidence (the Dice that it expects)", ylabel="Dice of an image", title=title)
+        figure.legend(loc="outside upper left", ncols=4)  # beside the axes: marks may lie anywhere in them
+        return figure
+
+
+def risk_coverage(curve: pd.DataFrame, per_image: pd.DataFrame, title: str = "") -> Figure:
+    """Mean Dice of the images that are kept, by confidence, and as well as could be: by Dice itself."""
+    best = calibration.risk_coverage(per_image.dice, per_image.dice)
+    with _style():
+        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(100 * best.coverage, best.dice, color=GREEN, linestyle=(0, (5, 2)), label="best possible")
+        axes.plot(100 * curve.coverage, curve.dice, color=BLUE, label="the most confident")
+        mean = float(per_image.dice.mean())
+        axes.axhline(mean, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="chance")
+        axes.set(xlabel="per cent of the images kept", ylabel="their mean Dice", title=title)
+        axes.legend(loc="best")
+        return figure
 
 
 def histogram(per_image: pd.DataFrame, title: str = "") -> Figure:
@@ -135,15 +246,15 @@ def histogram(per_image: pd.DataFrame, title: str = "") -> Figure:
             [per_image.dice[per_image.diagnosis == name].to_numpy() for name in names],
             bins=_bins(per_image.dice),
             stacked=True,
-            label=names,
-            color=[DIAGNOSES.get(name, PURPLE) for name in names],
+            label=[_plain(name) for name in names],
+            color=_colors(names),
             rwidth=0.92,
         )
         mean = float(per_image.dice.mean())
         axes.axvline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"mean {mean:.3f}")
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
         axes.set(xlabel="Dice of an image", ylabel="images", title=title)
-        axes.legend(loc="upper left")
+        figure.legend(loc="outside upper left", ncols=4)  # beside the axes: bars may stand anywhere in them
         return figure
 
 
@@ -151,6 +262,17 @@ def in_order(diagnoses: Iterable[str]) -> list[str]:
     """The diagnoses, each once, from common to melanoma; others follow by name."""
     present = set(diagnoses)
     return [name for name in DIAGNOSES if name in present] + sorted(present - set(DIAGNOSES))
+
+
+def _colors(names: list[str]) -> list[str]:
+    """A color for each diagnosis of `in_order`."""
+    known = sum(name in DIAGNOSES for name in names)
+    return [DIAGNOSES.get(name, OTHERS[(index - known) % len(OTHERS)]) for index, name in enumerate(names)]
+
+
+def _plain(name: str) -> str:
+    """A user's name as a plot shows it as it is: matplotlib takes dollars for formulas and hides `_` in front."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _bins(dice: pd.Series) -> list[float]:

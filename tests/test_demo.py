@@ -22,7 +22,7 @@ def test_the_demo_repository_is_the_code_set_for_phantoms(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path / "demo")
     assert load_config().data.source == "phantoms"
     assert (paths.PIPELINE).read_bytes() == (ROOT / paths.PIPELINE).read_bytes()
-    for left_out in (paths.LOCK, paths.SPLIT, Path("reports")):
+    for left_out in (paths.LOCK, paths.SPLIT, paths.METRICS, paths.REPORT_MD):
         assert not left_out.exists()
 
 

@@ -16,9 +16,10 @@ GREY = (100, 100, 100)
 
 
 def scores(dice: list[float], diagnosis: str = "common") -> pd.DataFrame:
-    """A per_image.csv of images a, b, c, … with these Dices."""
+    """A per_image.csv of images a, b, c, … with these Dices; each is less confident than the one before."""
     ids = [chr(ord("a") + index) for index in range(len(dice))]
-    return pd.DataFrame({"image_id": ids, "diagnosis": diagnosis, "dice": dice})
+    confidence = [1 - index / 100 for index in range(len(dice))]
+    return pd.DataFrame({"image_id": ids, "diagnosis": diagnosis, "dice": dice, "confidence": confidence})
 
 
 def curves() -> pd.DataFrame:
@@ -79,16 +80,23 @@ def test_a_shrunk_mask_is_lesion_where_half_of_the_pixel_is() -> None:
     assert figures.shrink_mask(mask)[0, :3].tolist() == [1, 1, 0]
 
 
-def test_chosen_are_the_six_worst_middle_and_best() -> None:
-    """20 images from .80 to .99: ranks 1..6, 8..13, 15..20."""
-    table = figures.chosen(scores([(99 - index) / 100 for index in range(20)]))
+def test_chosen_are_the_twelve_worst_middle_and_best() -> None:
+    """40 images from .60 to .99: ranks 1..12, 15..26, 29..40."""
+    table = figures.chosen(scores([(99 - index) / 100 for index in range(40)]))
 
     assert table.groupby("group", sort=False)["rank"].agg(list).to_dict() == {
-        "worst": [1, 2, 3, 4, 5, 6],
-        "median": [8, 9, 10, 11, 12, 13],
-        "best": [15, 16, 17, 18, 19, 20],
+        "worst": list(range(1, 13)),
+        "median": list(range(15, 27)),
+        "best": list(range(29, 41)),
     }
-    assert table.image_id.tolist()[0] == "t"
+    assert table.dice.tolist()[0] == 0.6
+
+
+def test_doubt_counts_from_the_least_confident_of_all_images() -> None:
+    """Of a, b and c, c is the least confident; by Dice the order is b, c, a."""
+    table = figures.chosen(scores([0.9, 0.7, 0.8]))
+
+    assert dict(zip(table.image_id, table.doubt, strict=True)) == {"a": 3, "b": 2, "c": 1}
 
 
 @pytest.mark.parametrize(("number", "expected"), [(1, "a"), (2, "ab"), (3, "abc"), (7, "abcdfg")])
@@ -131,10 +139,11 @@ def test_pictures_are_read_and_named_by_rank_and_id(tmp_path: Path) -> None:
 
 def test_the_histogram_counts_every_image() -> None:
     table = pd.concat([scores([0.41, 0.9, 1.0]), scores([0.95], "melanoma"), scores([0.95], "atypical")])
-    (axes,) = figures.histogram(table).axes
+    figure = figures.histogram(table)
+    (axes,), (legend,) = figure.axes, figure.legends
 
     assert sum(bar.get_height() for bars in axes.containers for bar in bars) == 5
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    assert [text.get_text() for text in legend.get_texts()] == [
         "common",
         "atypical",
         "melanoma",
@@ -156,6 +165,63 @@ def test_curves_show_every_model_and_validation_of_the_folds() -> None:
 
     assert [line.get_label() for line in loss.lines] == ["fold 0", "fold 1", "all"]
     assert [line.get_label() for line in dice.lines] == ["fold 0", "fold 1"]
+
+
+def test_a_dot_plot_has_a_mark_for_each_mean_and_a_bar_for_each_interval() -> None:
+    rows = [figures.Dot("heading"), figures.Dot("ours", 0.9, 0.8, 0.95), figures.Dot("theirs", 0.7)]
+    (axes,) = figures.dots(rows, 0.9).axes
+
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["heading", "ours", "theirs"]
+    mean, bar, mark, _, other = [line.get_xdata() for line in axes.lines]
+    assert (list(mean), list(bar), list(mark), list(other)) == ([0.9, 0.9], [0.8, 0.95], [0.9], [0.7])
+
+
+def test_reliability_has_the_diagonal_and_a_line_for_each_class() -> None:
+    curve = pd.DataFrame({"probability": [0.1, 0.9, 0.5], "observed": [0.2, 0.8, 0.5], "class": ["a", "a", "b"]})
+    (axes,) = figures.reliability(curve).axes
+
+    assert [line.get_label() for line in axes.lines] == ["perfect", "a", "b"]
+    assert axes.lines[1].get_ydata().tolist() == [0.2, 0.8]
+
+
+def test_dice_by_threshold_follows_from_sensitivity_and_precision() -> None:
+    """2 * 1 * .5 / 1.5 = 2/3; where nothing is right, 0."""
+    curve = pd.DataFrame({"threshold": [0.0, 1.0], "sensitivity": [1.0, 0.0], "precision": [0.5, 0.0], "class": "a"})
+    (axes,) = figures.thresholds(curve, 0.5).axes
+
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([2 / 3, 0])
+    assert [line.get_label() for line in axes.lines] == ["Dice", "sensitivity", "precision", "the one used"]
+
+
+def test_every_image_has_a_mark_of_its_diagnosis() -> None:
+    (axes,) = figures.confidence(pd.concat([scores([0.5, 0.6]), scores([0.9], "melanoma")])).axes
+
+    assert {line.get_label(): len(line.get_xdata()) for line in axes.lines} == {"common": 2, "melanoma": 1}
+
+
+def test_names_with_dollars_and_underscores_are_shown_as_they_are() -> None:
+    """Matplotlib would fail on the first, which it takes for a formula, and leave the second out of the legend."""
+    table = pd.concat([scores([0.5], r"$\frac$"), scores([0.9], "_b")])
+    for figure in (figures.histogram(table), figures.confidence(table), figures.dots([figures.Dot("$^$", 0.5)], 0.5)):
+        assert figures.svg(figure, "x").startswith("<svg")
+    (legend,) = figures.confidence(table).legends
+    assert len(legend.get_texts()) == 2
+
+
+def test_each_diagnosis_has_a_color_of_its_own() -> None:
+    assert len(set(figures._colors(["common", "atypical", "melanoma", "a", "b", "c"]))) == 6
+
+
+def test_the_best_possible_order_is_that_of_dice() -> None:
+    """Confidence keeps .6, then .8: means .6, .7; by Dice it would be .8, .7."""
+    table = scores([0.6, 0.8])
+    curve = pd.DataFrame({"coverage": [0.5, 1.0], "dice": [0.6, 0.7]})
+    (axes,) = figures.risk_coverage(curve, table).axes
+
+    best, confident, chance = [line.get_ydata() for line in axes.lines]
+    assert best.tolist() == pytest.approx([0.8, 0.7])
+    assert confident.tolist() == [0.6, 0.7]
+    assert chance[0] == pytest.approx(0.7)
 
 
 def test_plots_have_the_same_bytes_whatever_matplotlib_is_told() -> None:

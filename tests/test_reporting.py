@@ -1,7 +1,9 @@
 """The report says what metrics.json says, needs nothing from elsewhere, and has the same bytes for the same result."""
 
+import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,14 +15,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naevi import calibration, evaluation, figures, metrics, paths, provenance, reporting, summary, surfaces
-from naevi.config import Config
+from naevi import (
+    calibration,
+    evaluation,
+    figures,
+    lesions,
+    metrics,
+    paths,
+    provenance,
+    published,
+    reporting,
+    summary,
+    surfaces,
+)
+from naevi.config import Config, flat
 from naevi.figures import Picture
 from naevi.images import read_mask, write_mask
 from naevi.reporting import Result
 from stages import report
 
 PHANTOMS = "phantoms, not patients"
+PLOTS = [
+    *("histogram", "slices", "confidence", "risk_coverage", "reliability", "thresholds"),
+    *("others", "learning_curves"),  # where there are such
+]
 Tiny = Any  # conftest's
 
 
@@ -30,6 +48,7 @@ def described(item: str, **runtime: Any) -> dict[str, Any]:
     return {
         "fingerprint": f"fingerprint-of-{item}",
         "item": item,
+        "dataset": "phantoms",
         "runtime": {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False} | runtime,
         "data": parts if item == "all" else parts | {"val": {"images": 2, "digest": "d"}},
         "code": "code-of-train",
@@ -41,29 +60,27 @@ def described(item: str, **runtime: Any) -> dict[str, Any]:
 PIXELS = np.ones((1, 2, calibration.BINS), np.int64)
 
 
-@pytest.fixture(scope="module")
-def predictions(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The masks, each moved some pixels further than the one before."""
-    folder = tmp_path_factory.mktemp("predictions")
+def shifted(tiny: Tiny, folder: Path) -> Path:
+    """The masks in this folder, as predictions: each moved some pixels further than the one before."""
     for index, image_id in enumerate(tiny.lesions.image_id):
         mask = read_mask(tiny.root / paths.RAW / "masks" / f"{image_id}.png")
         write_mask(folder / f"{image_id}.png", np.roll(mask, index, axis=1))
     return folder
 
 
-@pytest.fixture(scope="module")
-def result(tiny: Tiny, predictions: Path) -> Result:
-    """The phantoms' result, with those predictions."""
+def measured(tiny: Tiny, predictions: Path) -> Result:
+    """The phantoms' result, with those predictions; the model is the more confident the better it is."""
     rows = []
     for image_id in tiny.lesions.image_id:
         mask = read_mask(tiny.root / paths.RAW / "masks" / f"{image_id}.png")
         rows.append(metrics.counts(mask[None], read_mask(predictions / f"{image_id}.png")[None]))
     counts = pd.concat(rows, ignore_index=True)
     folds = (tiny.split["1"] == "test").astype(int)
-    others = {"class": "lesion"} | dict.fromkeys([*surfaces.SURFACES, "brier", "confidence"], 0.5)
+    others = {"class": "lesion"} | dict.fromkeys([*surfaces.SURFACES, "brier"], 0.5)
     table = (
         tiny.lesions[evaluation.LESION].assign(fold=folds).join(metrics.scores(counts)).join(counts).assign(**others)
     )
+    table["confidence"] = 0.5 + table.dice / 3
     curves = pd.DataFrame(
         {"epoch": 1, "train_loss": 0.5, "val_dice": [0.625, 0.375, None], "val_iou": [0.5, 0.25, None]}
     )
@@ -72,10 +89,26 @@ def result(tiny: Tiny, predictions: Path) -> Result:
         metrics=summary.cross_validated(table, PIXELS, table.head(6), tiny.config.evaluate),
         per_image=table,
         curves=curves.assign(model=["0", "1", "all"]),
+        reliability=calibration.reliability(PIXELS[0]).assign(**{"class": "lesion"}),
+        thresholds=calibration.thresholds(PIXELS[0]).assign(**{"class": "lesion"}),
+        risk_coverage=calibration.risk_coverage(table.confidence, table.dice),
         lesions=tiny.lesions,
+        overview=lesions.overview(tiny.root / paths.PREPARED),
+        others={},
+        inputs={"reports/metrics.json": "sha256-of-metrics"},
         models=[described(item) for item in ("0", "1", "all")],
         fingerprint="fingerprint-of-result",
     )
+
+
+@pytest.fixture(scope="module")
+def predictions(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shifted(tiny, tmp_path_factory.mktemp("predictions"))
+
+
+@pytest.fixture(scope="module")
+def result(tiny: Tiny, predictions: Path) -> Result:
+    return measured(tiny, predictions)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +117,7 @@ def pictures(result: Result, tiny: Tiny, predictions: Path) -> list[Picture]:
 
 
 def page(result: Result, pictures: list[Picture]) -> str:
-    return reporting.render_html(result, pictures, {"histogram": "<svg></svg>", "learning_curves": "<svg></svg>"})
+    return reporting.render_html(result, pictures, dict.fromkeys(PLOTS, "<svg></svg>"))
 
 
 def ph2(result: Result, config_with: Callable[[dict[str, Any]], Config]) -> Result:
@@ -104,7 +137,7 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -126,15 +159,135 @@ def test_headlines_are_those_of_metrics_json(result: Result, pictures: list[Pict
         assert f"| **{mean}** | {low} to {high} | {median} | {p05} |" in markdown
 
 
-def test_tables_hold_every_diagnosis_and_fold(result: Result, pictures: list[Picture]) -> None:
+def test_every_number_of_the_headline_is_in_metrics_json(result: Result, pictures: list[Picture]) -> None:
+    """Five numbers each of Dice and IoU, two means in the sentence below; nothing else has three digits."""
+    html = page(result, pictures)
+    headline = re.sub(r"<svg.*?</svg>", "", html[html.index('class="headline"') : html.index("Not a medical device")])
+    shown = re.findall(r"\b\d\.\d{3}\b", headline)
+
+    known = {f"{value:.3f}" for value in flat(result.metrics).values()}
+    assert len(shown) == 12
+    assert set(shown) <= known
+
+
+def test_tables_hold_every_part_and_fold(result: Result, pictures: list[Picture]) -> None:
     html, markdown = page(result, pictures), reporting.render_markdown(result)
-    for name, means in result.metrics["by_diagnosis"].items():
-        assert re.search(rf"<th scope=\"row\">{name}</th><td>\d+</td><td>{means['dice']:.3f}</td>", html)
-        assert re.search(rf"^\| {name} \| \d+ \| {means['dice']:.3f} \|", markdown, re.MULTILINE)
+    for key in ("by_diagnosis", "by_area", "by_frame", "by_corners", "fold"):
+        assert result.metrics[key]
+        for scores in result.metrics[key].values():
+            dice, low, high = (f"{scores[name]:.3f}" for name in ("dice", "low", "high"))
+            assert f"<td>{scores['images']}</td><td>{dice}</td><td>{low} to {high}</td>" in html
+            assert f"| {scores['images']} | {dice} | {low} to {high} |" in markdown
     for fold, validation in (("0", "0.625"), ("1", "0.375")):
         dice = f"{result.metrics['fold'][fold]['dice']:.3f}"
         assert f'<th scope="row">{fold}</th><td>10</td><td>{dice}</td><td>{validation}</td>' in html
         assert f"| {fold} | 10 | {dice} | {validation} |" in markdown
+
+
+def test_every_score_has_its_distribution_and_micro_is_called_so(result: Result) -> None:
+    markdown = reporting.render_markdown(result)
+
+    assert set(reporting.SCORES) == set(summary.SCORES)
+    for name, (label, digits) in reporting.SCORES.items():
+        assert f"| {label} | {result.metrics[name]['mean']:.{digits}f} |" in markdown
+    assert f"| Dice, micro: all pixels together | {result.metrics['micro']['dice']:.3f} |" in markdown
+
+
+def test_a_score_that_no_image_has_is_left_out(result: Result) -> None:
+    markdown = reporting.render_markdown(replace(result, metrics=result.metrics | {"area_error": {}}))
+
+    assert "area error" not in markdown
+
+
+def test_the_weakest_part_is_named(result: Result, pictures: list[Picture]) -> None:
+    """Folds are no property of an image, and what doesn't divide the images is no part."""
+    one = {"images": 20, "dice": 0.1, "low": 0.1, "high": 0.1, "iou": 0.1}
+    parts = {f"by_{name}": {"x": one} for name in ("diagnosis", "frame", "corners")} | {"fold": {"0": one, "1": one}}
+    area = {"small": one | {"dice": 0.5, "low": 0.25, "high": 0.75}, "large": one | {"dice": 0.75}}
+    weak = replace(result, metrics=result.metrics | parts | {"by_area": area})
+
+    for text in (page(weak, pictures), reporting.render_markdown(weak)):
+        named = re.findall(
+            r"Lowest by mean Dice: smallest third, .*? \(area in the mask\), 0.500, .*? 0.250 to 0.750", text
+        )
+        assert len(named) == 2  # beside the parts, and in the model card
+
+
+def test_it_says_whether_the_model_would_have_known(result: Result, pictures: list[Picture]) -> None:
+    """Confidence here follows Dice: the 4 that are set aside of 20 are the 4 worst, of which 6 are shown."""
+    html, markdown = page(result, pictures), reporting.render_markdown(result)
+    kept = result.metrics["kept"]["dice_at_80"]
+    for text in (html, markdown):
+        assert "(Spearman): 1.000. 4 of the 6 worst images are among the 4 of 20" in text
+    assert f"| 80 % of them | {kept:.3f} | {kept:.3f} |" in markdown
+
+
+def test_a_confidence_that_is_the_same_everywhere_correlates_with_nothing(result: Result) -> None:
+    same = replace(result, per_image=result.per_image.assign(confidence=0.5))
+
+    assert "(Spearman): n/a." in reporting.render_markdown(same)
+
+
+def test_a_picture_has_its_confidence_and_rank(result: Result, pictures: list[Picture]) -> None:
+    assert f"confidence <b>{pictures[0].score['confidence']:.3f}</b><br>its rank 1 of 20" in page(result, pictures)
+
+
+def test_the_table_of_all_images_has_each_once_and_leads_to_its_picture(
+    result: Result, pictures: list[Picture]
+) -> None:
+    html = page(result, pictures)
+    table = html[html.index('id="every-image"') :]
+    table = table[: table.index("</table>")]
+
+    assert table.count("<tr data-") == 20
+    assert "<button" not in table  # a script puts them there: without one nothing is there to press
+    for score in result.per_image.to_dict("records"):
+        assert f">{score['image_id']}<" in table
+        assert f"<td>{score['dice']:.3f}</td>" in table
+    assert len(re.findall(r'<a href="#image-\d+">', table)) == len(pictures)
+    ids = {attributes.get("id") for _, attributes in Elements(html).found}
+    assert set(re.findall(r'href="#([^"]*)"', html)) <= ids
+
+
+def test_published_results_stand_beside_ph2_only(
+    result: Result, pictures: list[Picture], config_with: Callable[[dict[str, Any]], Config]
+) -> None:
+    lesson = {"images": 200, "dice": {"mean": 0.9, "low": 0.8, "high": 0.95}, "iou": {"mean": 0.7}}
+    others = replace(result, others={"lesson-12-unet": lesson})
+
+    for text in (page(others, pictures), reporting.render_markdown(others)):
+        assert "DermoMamba" not in text
+        assert "lesson-12-unet" not in text
+    real = ph2(others, config_with)
+    for text in (page(real, pictures), reporting.render_markdown(real)):
+        assert "Protocols differ" in text
+        assert "this pipeline, 200 images, settings in reports/results/lesson-12-unet" in text
+        assert all(each.source in text and each.protocol in text for each in published.PH2)
+    assert "| lesson-12-unet | 0.900 | 0.800 to 0.950 | 0.700 |" in reporting.render_markdown(real)
+    assert "| DermoMamba | 0.9556 |  | 0.9157 |" in reporting.render_markdown(real)
+    assert "others" in reporting.plots(real)
+    assert "others" not in reporting.plots(result)
+
+
+def test_data_are_those_of_the_overview(result: Result, pictures: list[Picture]) -> None:
+    changed = result.overview | {"near_duplicates": 3}
+    changed["all"] = changed["all"] | {"touches_frame": 17, "dark_corners": 13}
+    other = replace(result, overview=changed)
+
+    assert "3 pairs of images" in page(other, pictures)
+    assert re.search(
+        r"^\| together \| 20 \| 96 \| 64 \| .* \| 17 \| 13 \|$", reporting.render_markdown(other), re.MULTILINE
+    )
+
+
+def test_the_model_card_follows_from_the_result(result: Result, pictures: list[Picture]) -> None:
+    for text in (page(result, pictures), reporting.render_markdown(result)):
+        card = text[text.rindex("Model card") :]
+        assert "unet-plain" in card
+        assert "0 to 8, 1 to 8, all to 20" in card
+        assert "It is not a medical device" in card
+        assert "says nothing of patients" in card
+        assert f"{result.metrics['dice']['mean']:.3f}" in card
 
 
 def test_phantoms_are_named_at_the_top_and_beside_every_headline(result: Result, pictures: list[Picture]) -> None:
@@ -218,12 +371,14 @@ def test_empty_masks_are_counted(result: Result, pictures: list[Picture]) -> Non
 
 
 def test_several_classes_have_a_table(result: Result, pictures: list[Picture]) -> None:
-    classes = {"by_class": {"head": {"dice": 0.5, "iou": 0.25}, "body": {"dice": 1.0, "iou": 1.0}}}
+    one = {"images": 9, "dice": 1.0, "low": 1.0, "high": 1.0, "iou": 1.0}
+    classes = {"by_class": {"head": {"images": 9, "dice": 0.5, "low": 0.25, "high": 0.75, "iou": 0.125}, "body": one}}
     several = replace(result, metrics=result.metrics | classes)
 
-    assert '<tr><th scope="row">head</th><td>0.500</td><td>0.250</td></tr>' in page(several, pictures)
-    assert "| body | 1.000 | 1.000 |" in reporting.render_markdown(several)
-    assert "class" not in reporting.render_markdown(result).partition("## What it was made from")[0]
+    row = '<tr><th scope="row">head</th><td>9</td><td>0.500</td><td>0.250 to 0.750</td><td>0.125</td></tr>'
+    assert row in page(several, pictures)
+    assert "| body | 9 | 1.000 | 1.000 to 1.000 | 1.000 |" in reporting.render_markdown(several)
+    assert "By class" not in reporting.render_markdown(result)
 
 
 def test_an_external_test_says_by_whom_and_has_no_folds(result: Result, pictures: list[Picture]) -> None:
@@ -231,10 +386,10 @@ def test_an_external_test_says_by_whom_and_has_no_folds(result: Result, pictures
     model = described("all") | {"dataset": "ph2"}
     external = replace(result, metrics=figures_, curves=None, models=[model])
 
-    html = reporting.render_html(external, pictures, {"histogram": "<svg></svg>"})
+    html = page(external, pictures)
     for text in (html, reporting.render_markdown(external)):
         assert "20 images, scored at their native size, by the model all, fitted to 20 images of PH2;" in text
-        assert "By fold" not in text
+        assert "Learning curves" not in text
         assert "validation Dice" not in text
         assert "split.folds" not in text
         assert "no image is left to test it" not in text
@@ -253,13 +408,16 @@ def test_the_page_loads_nothing(result: Result, pictures: list[Picture], folder:
     assert not re.search(r"url\((?!#)", html)
 
 
-def test_links_lead_to_the_citation_only(
+def test_links_lead_to_sources_only(
     result: Result, pictures: list[Picture], config_with: Callable[[dict[str, Any]], Config]
 ) -> None:
     html = page(ph2(result, config_with), pictures)
     links = [attributes["href"] for _, attributes in Elements(html).found if "href" in attributes]
 
-    assert links == [reporting.PH2["url"]]
+    assert [link for link in links if not str(link).startswith("#")] == [
+        *(each.source for each in published.PH2),
+        reporting.PH2["url"],
+    ]
 
 
 def test_the_page_is_whole(result: Result, pictures: list[Picture], folder: Path) -> None:
@@ -316,8 +474,7 @@ def test_the_same_result_gives_the_same_files(result: Result, pictures: list[Pic
     assert set(first) == {
         "reports/report.html",
         "reports/report.md",
-        "reports/figures/histogram.png",
-        "reports/figures/learning_curves.png",
+        *(f"reports/figures/{name}.png" for name in PLOTS if name != "others"),
         *(f"reports/figures/{picture.name}" for picture in pictures),
     }
     assert len(first["reports/report.html"]) < 6_000_000
@@ -331,17 +488,26 @@ def test_the_stage_reads_what_the_others_wrote(
     monkeypatch.setattr(paths, "PREDICTIONS", predictions)
     monkeypatch.setattr(provenance, "code", lambda stage: f"code of {stage}")
     paths.PREPARED.mkdir()
-    tiny.lesions.to_csv(paths.LESIONS, index=False)
+    for name in (paths.LESIONS.name, "near_duplicates.csv"):
+        shutil.copy(tiny.root / paths.PREPARED / name, paths.PREPARED)
     for model in result.models:
         paths.model(model["item"]).mkdir(parents=True)
         (paths.model(model["item"]) / "model.json").write_text(json.dumps(model), encoding="utf-8")
     paths.METRICS.parent.mkdir()
     paths.METRICS.write_text(json.dumps(result.metrics), encoding="utf-8")
     result.per_image.to_csv(paths.PER_IMAGE, index=False)
-    result.curves.to_csv(paths.CURVES, index=False)
+    for path, rows in (
+        (paths.CURVES, result.curves),
+        (paths.RELIABILITY, result.reliability),
+        (paths.THRESHOLDS, result.thresholds),
+        (paths.RISK_COVERAGE, result.risk_coverage),
+    ):
+        rows.to_csv(path, index=False)
 
     report.main()
 
     fingerprint = provenance.of_result(result.config, result.models, result.metrics)
     assert fingerprint in paths.REPORT_HTML.read_text(encoding="utf-8")
     assert fingerprint in paths.REPORT_MD.read_text(encoding="utf-8")
+    for path in (paths.METRICS, paths.PER_IMAGE, paths.CURVES, paths.LESIONS):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in paths.REPORT_MD.read_text(encoding="utf-8")

@@ -30,6 +30,9 @@ ONLY_TOLD = {("train", "tracking")}
 # Read through a module rather than imported; and who needs the versions of libraries.
 COMPANIONS = {"reporting": ["naevi/templates"], "figures": ["requirements.lock"], "networks": ["requirements.lock"]}
 
+# Read without being written by a stage: they are in git.
+KEPT_IN_GIT = {paths.MANIFEST.as_posix(), paths.RESULTS.as_posix()}
+
 
 def imports(file: Path) -> set[str]:
     """The modules of naevi that a file imports, wherever in it."""
@@ -115,7 +118,7 @@ def path_problems(pipeline: dict) -> list[str]:
     for name, stage in stages.items():
         for dep in stage["deps"]:
             made = any(dep == out or dep.startswith(out + "/") for out in outputs)
-            if not is_code(dep) and not made and dep != paths.MANIFEST.as_posix():
+            if not is_code(dep) and not made and dep not in KEPT_IN_GIT:
                 found.append(f"{name} reads {dep}, which no stage writes")
     return found
 

@@ -1,0 +1,62 @@
+"""How long a stage takes to start: its imports, what of them is our own, and a fold's way to its first batch.
+
+    python -m benchmarks.startup
+
+Each is the median of three, in a process of its own. The last needs prepared data (`dvc repro split`); it trains
+nothing, and its runs stand in a store that is thrown away.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from naevi.config import read_yaml
+from naevi.paths import PIPELINE
+
+# Ends a fold where its first batch would be varied.
+FOLD = """
+import os, sys
+from naevi import augmentation
+augmentation.augment = lambda *_, **__: os._exit(0)
+sys.argv = ["train", "0"]
+from stages import train
+train.main()
+"""
+
+
+def main() -> None:
+    """Print the tables."""
+    print("| stage | imports, s | our own, s |\n|---|---|---|")
+    for stage in read_yaml(PIPELINE)["stages"]:
+        whole, own = (statistics.median(column) for column in zip(*(imports(stage) for _ in range(3)), strict=True))
+        print(f"| {stage} | {whole:.2f} | {own:.2f} |")
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/mlflow.db"
+        first_batch(store)  # makes the store
+        seconds = statistics.median(first_batch(store) for _ in range(3))
+    print(f"\nA fold's process is at its first batch after {seconds:.1f} s.")
+
+
+def imports(stage: str) -> tuple[float, float]:
+    """Seconds that a stage's imports take, and those of them in this repository's modules."""
+    command = [sys.executable, "-X", "importtime", "-c", f"import stages.{stage}"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+    rows = [line.removeprefix("import time:").split("|") for line in lines[1:]]
+    times = [(int(alone), name.strip()) for alone, _, name in rows if alone.strip().isdigit()]
+    own = sum(alone for alone, name in times if name.split(".")[0] in ("naevi", "stages"))
+    return sum(alone for alone, _ in times) / 1e6, own / 1e6
+
+
+def first_batch(store: str) -> float:
+    """Seconds from the start of a fold's process to its first batch."""
+    began = time.perf_counter()
+    environment = os.environ | {"MLFLOW_TRACKING_URI": store}
+    subprocess.run([sys.executable, "-c", FOLD], capture_output=True, check=True, env=environment)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
