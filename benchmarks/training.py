@@ -119,9 +119,9 @@ def bare(
 
 def loop(config: Config, lesions: Lesions, runtime: Runtime) -> float:
     """The loop, from decoded images to the history; augmentation included."""
+    network = networks.create(config.model, classes=2, seed=0).to(runtime.device)
 
     def epochs() -> int:
-        network = networks.create(config.model, classes=2, seed=0).to(runtime.device)
         training.fit(network, lesions, None, config.train, runtime, on_epoch=lambda _: None)
         return EPOCHS * IMAGES
 
