@@ -42,6 +42,7 @@ COLUMNS = [
     "dark_corners",
     "sha256",
 ]
+THUMBNAIL = 32 * 32  # of `images.thumbnail`
 # A corner is a square of this part of the side; it is dark below this part of the picture's median grey.
 CORNER, DARK = 1 / 20, 0.4
 
@@ -63,10 +64,14 @@ def prepare(raw: Path, prepared: Path, data: DataConfig, settings: PreprocessCon
         for part in ("images", "masks"):
             (folder / part).mkdir()
         each = pool.map(lambda image_id: _prepare_one(raw, folder, image_id, settings.size, classes), labels.image_id)
-        done = list(progress(each, total=len(labels), label="preprocess", unit="images"))
-        lesions = labels.assign(dataset=data.source).merge(pd.DataFrame([row for row, _ in done]), on="image_id")
+        rows: list[dict[str, Any]] = []
+        thumbnails = np.empty((len(labels), THUMBNAIL), np.float32)
+        for row, small in progress(each, total=len(labels), label="preprocess", unit="images"):
+            thumbnails[len(rows)] = small
+            rows.append(row)
+        lesions = labels.assign(dataset=data.source).merge(pd.DataFrame(rows), on="image_id")
         _check_empty(lesions, settings.empty_masks)
-        pairs = _pairs(lesions.image_id, np.stack([small for _, small in done]))
+        pairs = _pairs(lesions.image_id, thumbnails)
         pairs.to_csv(folder / "near_duplicates.csv", index=False)
         if len(pairs):
             listed = prepared / "near_duplicates.csv"
