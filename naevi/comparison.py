@@ -8,7 +8,6 @@ as segmentation has them, make the two disagree; so the sentence says where the 
 Both speak of chance over images. How much another seed of the training would move either result, they don't know.
 """
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -281,8 +280,7 @@ def _overlay(image_id: str, side: Side) -> dict[str, Any]:
     pixels = figures.overlay(
         figures.shrink_image(read_image(image)), *map(figures.shrink_mask, (read_mask(mask), prediction))
     )
-    uri = "data:image/jpeg;base64," + base64.b64encode(figures.jpeg(pixels, lines=True)).decode()
-    return {"overlay": uri, "width": pixels.shape[1], "height": pixels.shape[0]}
+    return {"overlay": figures.data_uri(pixels, lines=True), "width": pixels.shape[1], "height": pixels.shape[0]}
 
 
 def _is_scored(image_id: str, side: Side, mask: Pixels, prediction: Pixels) -> bool:

@@ -3,6 +3,7 @@
 Colors are Okabe and Ito's, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 """
 
+import base64
 import io
 import re
 from collections.abc import Iterable, Iterator
@@ -131,6 +132,11 @@ def jpeg(pixels: Pixels, *, lines: bool) -> bytes:
     return buffer.getvalue()
 
 
+def data_uri(pixels: Pixels, *, lines: bool) -> str:
+    """The JPEG as a page holds it in itself."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels, lines=lines)).decode()
+
+
 class Dot(NamedTuple):
     """A line of a dot plot: name, Dice, its interval where it has one, color. Without a Dice it heads those below."""
 
@@ -149,7 +155,8 @@ def dots(rows: list[Dot], mean: float, title: str = "") -> Figure:
         axes.axvline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         for place, row in enumerate(rows):
             if row.dice is not None:
-                axes.plot([row.low or row.dice, row.high or row.dice], [place, place], color=row.color, linewidth=2.2)
+                ends = [row.dice if end is None else end for end in (row.low, row.high)]
+                axes.plot(ends, [place, place], color=row.color, linewidth=2.2)
                 axes.plot(row.dice, place, marker="o", markersize=5.5, color=row.color)
         names = axes.set_yticks(range(len(rows)), [_plain(row.name) for row in rows])
         for tick, row in zip(names, rows, strict=True):

@@ -3,7 +3,6 @@
 Neither names a date, host, commit or duration: the same result gives the same bytes.
 """
 
-import base64
 import hashlib
 import json
 import math
@@ -21,7 +20,7 @@ from matplotlib.figure import Figure
 from naevi import calibration, figures, images, lesions, metrics, paths, provenance, published, summary, tables
 from naevi.config import Config, flat
 from naevi.figures import Dot, Picture
-from naevi.images import Pixels, write_image
+from naevi.images import write_image
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -685,10 +684,6 @@ def _shown(picture: Picture) -> dict[str, Any]:
         "false": f"{score['fp'] / lesion:.0%} of its size" if lesion else f"{score['fp']} pixels",
         "height": picture.overlay.shape[0],
         "width": picture.overlay.shape[1],
-        "overlay": _data_uri(picture.overlay, lines=True),
-        "image": _data_uri(picture.image, lines=False),
+        "overlay": figures.data_uri(picture.overlay, lines=True),
+        "image": figures.data_uri(picture.image, lines=False),
     }
-
-
-def _data_uri(pixels: Pixels, *, lines: bool) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(figures.jpeg(pixels, lines=lines)).decode()

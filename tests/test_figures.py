@@ -245,3 +245,11 @@ def test_an_svg_has_the_color_of_the_page_and_ids_of_its_own() -> None:
     used = set(re.findall(r'href="#([^"]*)"', svg)) | set(re.findall(r"url\(#([^)]*)\)", svg))
     assert all(name.startswith("dice-") for name in ids)
     assert used <= ids
+
+
+def test_an_interval_may_begin_at_zero() -> None:
+    """And a dot without an interval is a point."""
+    rows = [figures.Dot("low", 0.2, 0.0, 0.5), figures.Dot("alone", 0.4)]
+    bars = [line.get_xdata() for line in figures.dots(rows, 0.3).axes[0].lines[1::2]]
+
+    assert [list(bar) for bar in bars] == [[0.0, 0.5], [0.4, 0.4]]
