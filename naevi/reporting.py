@@ -17,7 +17,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from naevi import calibration, figures, images, lesions, metrics, paths, provenance, published, summary, tables
+from naevi import figures, images, lesions, metrics, paths, provenance, published, summary, tables
 from naevi.config import Config, flat
 from naevi.figures import Dot, Picture
 from naevi.images import write_image
@@ -505,12 +505,12 @@ def _spearman(first: pd.Series, second: pd.Series) -> float:
 
 def _kept(result: Result) -> Table:
     """Mean Dice of the images that the model is most confident of, beside what is possible."""
-    best = calibration.risk_coverage(result.per_image.dice, result.per_image.dice)
+    best = summary.kept(result.per_image.dice, result.per_image.dice)
     mean = _number(result.metrics["dice"]["mean"])
     rows = [["all images", mean, mean]]
     for part in summary.KEPT:
-        possible = float(np.interp(part / 100, best.coverage, best.dice))
-        rows.append([f"{part} % of them", _number(result.metrics["kept"][f"dice_at_{part}"]), _number(possible)])
+        known, possible = (kept[f"dice_at_{part}"] for kept in (result.metrics["kept"], best))
+        rows.append([f"{part} % of them", _number(known), _number(possible)])
     return Table(["kept", "Dice of the most confident", "best possible"], rows)
 
 

@@ -49,7 +49,7 @@ def tested(test: pd.DataFrame, pixels: calibration.Counts, settings: EvaluateCon
         | {
             "micro": {"dice": float(together.dice.mean()), "iou": float(together.iou.mean())},
             "calibration": {"expected_error": float(np.mean([calibration.expected_error(each) for each in pixels]))},
-            "kept": _kept(images),
+            "kept": kept(images.confidence, images.dice),
         }
         | {
             f"by_{name}": {str(value): _group(images[labels == value], settings) for value in sorted(labels.unique())}
@@ -87,9 +87,9 @@ def slices(images: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
-def _kept(images: pd.DataFrame) -> dict[str, float]:
+def kept(confidences: pd.Series, dice: pd.Series) -> dict[str, float]:
     """Mean Dice of the most confident images: what is left when the others are set aside for a person."""
-    curve = calibration.risk_coverage(images.confidence, images.dice)
+    curve = calibration.risk_coverage(confidences, dice)
     return {f"dice_at_{part}": float(np.interp(part / 100, curve.coverage, curve.dice)) for part in KEPT}
 
 
