@@ -26,14 +26,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from naevi import losses, networks, training
+from naevi.checkpoint import Checkpoint
 from naevi.config import Config, load_config
 from naevi.dataset import Lesions, scaled
 from naevi.images import resize_image, resize_mask
 from naevi.phantoms import phantom
 from naevi.runtime import Runtime, resolve
 
-IMAGES = 64
-EPOCHS = 2
+IMAGES = 144  # as in a fold of PH2
+EPOCHS = {"cpu": 1, "cuda": 8}  # that are timed, after as many that are not
 
 
 def main() -> None:
@@ -43,10 +44,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=config.preprocess.size)
     parser.add_argument("--batch", type=int, default=config.train.batch_size)
     arguments = parser.parse_args()
-    config = config.model_copy(
-        update={"train": config.train.model_copy(update={"epochs": EPOCHS, "batch_size": arguments.batch})}
-    )
     runtime = resolve(config.runtime)
+    config = config.model_copy(
+        update={
+            "train": config.train.model_copy(
+                update={"epochs": 2 * EPOCHS[runtime.device], "batch_size": arguments.batch}
+            )
+        }
+    )
     lesions = phantoms(arguments.size, runtime.device)
     rows: dict[str, Callable[[], float]] = {
         "bare forward, backward and step on one batch": lambda: bare(config, lesions, runtime),
@@ -56,6 +61,8 @@ def main() -> None:
         ),
         "lesson 12's loop, its U-Net": lambda: lesson_12(config, lesions),
     }
+    if runtime.device == "cuda":
+        rows = {"bare, launched kernel by kernel": lambda: bare(config, lesions, runtime, recorded=False)} | rows
     if find_spec("lightning"):
         rows["smp's Unet in Lightning's Trainer"] = lambda: lightning(config, lesions)
     # In turns, so that an hour in which the machine is slow is one for all.
@@ -82,50 +89,67 @@ def machine(runtime: Runtime) -> str:
     return f"{chip}, {runtime.precision}, {runtime.threads} threads, torch {torch.__version__}"
 
 
-def clock(run: Callable[[], int]) -> float:
-    """Images a second of something that says how many images it took."""
+def clock(run: Callable[[], object], device: str) -> float:
+    """Images a second of something that takes all images EPOCHS times."""
     run()  # warm
-    if torch.cuda.is_available():
+    began = now(device)
+    run()
+    return EPOCHS[device] * IMAGES / (now(device) - began)
+
+
+def now(device: str) -> float:
+    """The time in seconds at which all is done that was asked for."""
+    if device == "cuda":
         torch.cuda.synchronize()
-    began = time.perf_counter()
-    images = run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return images / (time.perf_counter() - began)
+    return time.perf_counter()
 
 
 def bare(
-    config: Config, lesions: Lesions, runtime: Runtime, memory: torch.memory_format = torch.channels_last
+    config: Config,
+    lesions: Lesions,
+    runtime: Runtime,
+    memory: torch.memory_format = torch.channels_last,
+    *,
+    recorded: bool = True,
 ) -> float:
-    """The limit: the default's network and loss on a batch that is ready."""
+    """The limit: the default's network and loss on a batch that is ready; on a GPU the whole step as one graph."""
     network = networks.create(config.model, classes=2, seed=0).to(runtime.device, memory_format=memory).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay)
+    on_gpu = runtime.device == "cuda"
+    optimizer = torch.optim.AdamW(
+        network.parameters(),
+        lr=config.train.lr,
+        weight_decay=config.train.weight_decay,
+        fused=on_gpu,
+        capturable=on_gpu,
+    )
     compute = losses.loss(config.train.loss)
     number = config.train.batch_size
     images, masks = scaled(lesions.images[:number]).contiguous(memory_format=memory), lesions.masks[:number]
 
-    def steps() -> int:
-        for _ in range(EPOCHS * IMAGES // number):
-            with runtime.autocast():
-                logits = network(images)
-            loss = compute(logits, masks)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        return EPOCHS * IMAGES // number * number
+    def step() -> Tensor:
+        with runtime.autocast():
+            logits = network(images)
+        loss = compute(logits, masks)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
 
-    return clock(steps)
+    one = runtime.recorded(step, network) if recorded else step
+    return clock(lambda: [one() for _ in range(EPOCHS[runtime.device] * IMAGES // number)], runtime.device)
 
 
 def loop(config: Config, lesions: Lesions, runtime: Runtime) -> float:
-    """The loop, from decoded images to the history; augmentation included."""
+    """The loop, from decoded images to the history, augmentation included, once it runs."""
     network = networks.create(config.model, classes=2, seed=0).to(runtime.device)
+    ends: list[float] = []
 
-    def epochs() -> int:
-        training.fit(network, lesions, None, config.train, runtime, on_epoch=lambda _: None)
-        return EPOCHS * IMAGES
+    def end(*_: object) -> None:
+        ends.append(now(runtime.device))
 
-    return clock(epochs)
+    training.fit(network, lesions, None, config.train, runtime, Checkpoint(None), end)
+    epochs = EPOCHS[runtime.device]
+    return epochs * IMAGES / (ends[-1] - ends[-1 - epochs])
 
 
 def batches(lesions: Lesions, number: int) -> DataLoader[tuple[Tensor, ...]]:
@@ -143,16 +167,15 @@ def lesson_12(config: Config, lesions: Lesions) -> float:
     loss_of = nn.BCEWithLogitsLoss()
     loader = batches(lesions, config.train.batch_size)
 
-    def epochs() -> int:
-        for image, mask in itertools.chain.from_iterable(itertools.repeat(loader, EPOCHS)):
+    def epochs() -> None:
+        for image, mask in itertools.chain.from_iterable(itertools.repeat(loader, EPOCHS[device.type])):
             optimizer.zero_grad()
             loss = loss_of(network(image.to(device)), mask.to(device))
             loss.backward()
             optimizer.step()
             loss.item()
-        return EPOCHS * IMAGES
 
-    return clock(epochs)
+    return clock(epochs, device.type)
 
 
 def lightning(config: Config, lesions: Lesions) -> float:
@@ -175,16 +198,16 @@ def lightning(config: Config, lesions: Lesions) -> float:
             return torch.optim.AdamW(self.parameters(), lr=config.train.lr)
 
     module, loader = Module(), batches(lesions, config.train.batch_size)
+    device = lesions.images.device.type
 
-    def epochs() -> int:
+    def epochs() -> None:
         off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-        Trainer(max_epochs=EPOCHS, **dict.fromkeys(off, False)).fit(module, loader)
-        return EPOCHS * IMAGES
+        Trainer(max_epochs=EPOCHS[device], **dict.fromkeys(off, False)).fit(module, loader)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return clock(epochs)
+        return clock(epochs, device)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from naevi.config import AugmentConfig
+from naevi.config import MOST_HAIRS, AugmentConfig
 
-MOST_HAIRS = 20  # the bound of train.augment.hairs
 CONTROL = 4  # control points of the elastic field a side
 HAIR = 7  # random numbers a hair
 # Random numbers per image by what they are for. New ones go to the end: then the others stay what they were.

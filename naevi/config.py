@@ -11,6 +11,7 @@ from naevi import paths
 from naevi.refusal import Refusal, reason
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MOST_HAIRS = 20
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 # Written out, because importing torch to read a config would cost every stage seconds; a test compares it with smp's.
@@ -122,7 +123,7 @@ class AugmentConfig(Section):
     tint: Annotated[float, Field(ge=0, le=0.9)]
     elastic: Annotated[float, Field(ge=0, le=0.2)]
     vignette: Annotated[float, Field(ge=0, le=1)]
-    hairs: Annotated[int, Field(ge=0, le=20)]
+    hairs: Annotated[int, Field(ge=0, le=MOST_HAIRS)]
 
 
 class TrainConfig(Section):
@@ -157,7 +158,6 @@ class RuntimeConfig(Section):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "bf16", "fp32"]
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-    compile: bool
 
 
 Item = Annotated[int, Field(ge=0)] | Literal["all"]

@@ -6,6 +6,7 @@ What the levels of other people's masks mean is asked once, by `classes`.
 
 import hashlib
 import io
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,9 +167,9 @@ def thumbnail(image: Pixels) -> NDArray[np.float32]:
 def near_duplicates(thumbnails: NDArray[np.float32]) -> list[tuple[int, int]]:
     """Pairs (i < j) of pictures whose thumbnails, float32 (N, 1024), correlate at NEAR_DUPLICATE or more."""
     pairs = []
-    block = 1000  # rows at a time: 10,000 pictures stay within 40 MB
-    for start in range(0, len(thumbnails), block):
-        correlation = thumbnails[start : start + block] @ thumbnails.T
+    block = 1000  # pictures at a time: however many there are, a table of 4 MB
+    for start, other in itertools.combinations_with_replacement(range(0, len(thumbnails), block), 2):
+        correlation = thumbnails[start : start + block] @ thumbnails[other : other + block].T
         rows, columns = np.nonzero(correlation >= NEAR_DUPLICATE)
-        pairs += [(start + int(i), int(j)) for i, j in zip(rows, columns, strict=True) if start + i < j]
-    return pairs
+        pairs += [(start + int(i), other + int(j)) for i, j in zip(rows, columns, strict=True) if start + i < other + j]
+    return sorted(pairs)

@@ -1,5 +1,6 @@
 """Every file and folder of the pipeline, relative to the repository's root, where DVC runs each stage."""
 
+import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -28,6 +29,16 @@ REPORT_MD = Path("reports/report.md")
 REPORT_HTML = Path("reports/report.html")
 FIGURES = Path("reports/figures")
 RESULTS = Path("reports/results")  # <name>/overrides.txt, metrics.json, per_image.csv
+
+
+def root() -> Path:
+    """The repository that outlasts an experiment: the parent one inside `dvc exp run --temp` and `--queue`."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
+def checkpoint(fingerprint: str) -> Path:
+    """Where the training with this fingerprint goes on if it is killed; no output, and nothing to keep."""
+    return root() / ".dvc/tmp/checkpoints" / f"{fingerprint}.pt"
 
 
 def model(item: str) -> Path:

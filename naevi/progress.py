@@ -12,14 +12,15 @@ QUIET_SECONDS = 30.0
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], *, total: int | None, label: str, unit: str) -> Iterator[T]:
-    """The items, while stderr shows how many are done."""
+def progress(items: Iterable[T], *, total: int | None, label: str, unit: str, scale: int = 1) -> Iterator[T]:
+    """The items, while stderr shows how many are done, counted in units of which an item holds `scale`."""
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=label, unit=unit)
+        yield from tqdm(items, total=total, desc=label, unit=f" {unit}", unit_scale=scale)
         return
     last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         if time.monotonic() - last > QUIET_SECONDS:
             last = time.monotonic()
-            print(f"{label}: {done}{f' of {total}' if total else ''} {unit}", file=sys.stderr, flush=True)
+            number = f"{done * scale} of {total * scale}" if total else f"{done * scale}"
+            print(f"{label}: {number} {unit}", file=sys.stderr, flush=True)

@@ -1,17 +1,24 @@
 """On what it is computed: `auto` made definite."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from naevi import processes
 from naevi.config import RuntimeConfig
 from naevi.refusal import Refusal, reason
+
+Step = Callable[..., Tensor]
+# A graph, the places of its arguments and its loss, and those of the gradients.
+Graph = tuple[torch.cuda.CUDAGraph, list[Tensor], list[Tensor | None]]
+AS_IT_IS = 2  # calls of each shape before it is recorded
 
 
 @dataclass(frozen=True)
@@ -22,15 +29,68 @@ class Runtime:
     precision: Literal["bf16", "fp32"]
     threads: int
     processes: int = 1
-    compile: bool = False
 
     def autocast(self) -> torch.autocast:
         """The context in which a network runs."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def compiled(self, network: nn.Module) -> nn.Module:
-        """The network as it trains: compiled at its first step, if that is asked for."""
-        return cast(nn.Module, torch.compile(network)) if self.compile else network
+    def recorded(self, step: Step, network: nn.Module) -> Step:
+        """A step that leaves gradients at the network's parameters, on a GPU as `Recorded`, else as it is."""
+        alone = self.device == "cuda" and self.processes == 1
+        return Recorded(step, list(network.parameters())) if alone else step
+
+
+class Recorded:
+    """A step whose kernels are recorded as one CUDA graph and then replayed, so that none waits for its launch.
+
+    The same kernels in the same order: it gives the bytes that the step gives, three to four times as fast
+    (docs/experiments.md). There is a graph for each shape of the arguments. The first calls of a shape run as they are,
+    since what is made lazily must be there before the recording. The loss that comes back is overwritten by the next
+    call. A step that can't be recorded, because the CPU must know a number before it goes on, runs as it is.
+    """
+
+    def __init__(self, step: Step, parameters: list[nn.Parameter]) -> None:
+        self.step, self.parameters = step, parameters
+        self.calls: Counter[tuple[torch.Size, ...]] = Counter()
+        self.graphs: dict[tuple[torch.Size, ...], Graph] = {}
+        self.refused = False
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        """The step's loss; its gradients are at the parameters."""
+        shapes = tuple(argument.shape for argument in arguments)
+        self.calls[shapes] += 1
+        if self.calls[shapes] <= AS_IT_IS or self.refused:
+            return self._as_it_is(arguments)
+        if shapes not in self.graphs:
+            try:
+                self.graphs[shapes] = self._record(arguments)
+            except RuntimeError as error:
+                self.refused = True
+                why = reason(error)[:100]
+                print(f"train: the step can't be a CUDA graph, so it runs slower ({why})", file=sys.stderr, flush=True)
+                return self._as_it_is(arguments)
+        graph, (*inputs, loss), gradients = self.graphs[shapes]
+        for place, argument in zip(inputs, arguments, strict=True):
+            place.copy_(argument)
+        graph.replay()
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return loss
+
+    def _as_it_is(self, arguments: tuple[Tensor, ...]) -> Tensor:
+        # Aside, since a recording must not meet what an earlier step left on its stream.
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no hints there
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            loss = self.step(*arguments)
+        torch.cuda.current_stream().wait_stream(stream)
+        return loss
+
+    def _record(self, arguments: tuple[Tensor, ...]) -> Graph:
+        inputs, graph = [argument.clone() for argument in arguments], torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            loss = self.step(*inputs)
+        return graph, [*inputs, loss], [parameter.grad for parameter in self.parameters]
 
 
 def resolve(settings: RuntimeConfig) -> Runtime:
@@ -43,12 +103,14 @@ def resolve(settings: RuntimeConfig) -> Runtime:
         precision = "bf16" if _computes_bf16(device) else "fp32"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, cores // processes.here()) if settings.threads == "auto" else settings.threads
-    runtime = Runtime(device, precision, threads, processes.number(), settings.compile)
+    runtime = Runtime(device, precision, threads, processes.number())
     torch.set_num_threads(runtime.threads)
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # Only a warning, because smp's bilinear decoders have no deterministic backward pass on CUDA.
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing here reads what it hasn't written, and filling memory beforehand takes time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return runtime
 
 

@@ -92,7 +92,7 @@ def _table(name: str, text: str | None) -> pd.DataFrame:
     if text is None:
         raise Refusal(f"{name} has no {path}: name a result after `dvc repro` or `dvc exp run`.")
     try:
-        rows = pd.read_csv(io.StringIO(text), dtype=tables.TEXT, keep_default_na=False, na_values=[""])
+        rows = tables.read(io.StringIO(text))
     except ValueError as error:
         raise Refusal(f"{path} of {name} can't be read ({reason(error)}): name another result.") from error
     if missing := [column for column in NEEDED if column not in rows]:

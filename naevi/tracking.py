@@ -17,36 +17,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from naevi import paths, provenance, summary, tables
 from naevi.config import Config, flat, read_yaml
+from naevi.images import Pixels
 from naevi.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from naevi.dataset import Lesions
+
 EXPERIMENT = "naevi"
+WATCHED, EPOCHS_A_PICTURE = 6, 5  # validation lesions in a picture, and how often one is made
 PHANTOMS_NOTE = "Phantoms, not patients: these figures say nothing about real lesions."
 
 Row = dict[str, float]
 
 
-def root() -> Path:
-    """The repository that holds the store: the parent one inside `dvc exp run --temp` and `--queue`."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
-
-
 def uri() -> str:
     """MLFLOW_TRACKING_URI, else the repository's own sqlite store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.root() / 'mlflow.db'}"
 
 
 def _lock() -> FileLock:
     """Held while the store is made or reconciled: workers that make one sqlite file at once ruin it."""
-    return FileLock(root() / "mlflow.db.lock")
+    return FileLock(paths.root() / "mlflow.db.lock")
 
 
 def _open() -> "tuple[MlflowClient, str]":
@@ -62,7 +62,7 @@ def _open() -> "tuple[MlflowClient, str]":
         logging.getLogger(name).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri())
     # An own sqlite store would else put artifacts under the current folder, which DVC deletes after `--temp`.
-    artifacts = (root() / "mlartifacts").as_uri() if uri().startswith("sqlite:") else None
+    artifacts = (paths.root() / "mlartifacts").as_uri() if uri().startswith("sqlite:") else None
     try:
         with _lock():
             client = mlflow.MlflowClient(uri())
@@ -95,19 +95,34 @@ class Child:
         """Open the run, unless the store has a FINISHED one of this fingerprint already."""
         self._images = origin["data"]["train"]["images"]
         self._epoch_began = time.monotonic()
+        self._watched: Lesions | None = None
         self._run: tuple[MlflowClient, str] | None = None
         if live:
             with self._harmless():
                 self._run = _begin(origin)
 
-    def log_epoch(self, row: Row) -> None:
-        """Log a row of the history, and images per second, which no file has."""
+    def catch_up(self, history: list[Row], validation: "Lesions | None") -> None:
+        """Log what an earlier run, which was killed, came to; the validation images are those that become pictures."""
+        self._watched = validation
+        with self._harmless():
+            if self._run:
+                _log_history(*self._run, history)
+
+    def log_epoch(self, row: Row, predictions: Pixels | None = None) -> None:
+        """Log a row of the history, and images per second, which no file has; now and then a picture.
+
+        `predictions` are those of the validation images, uint8 (N, H, W) of classes.
+        """
         now = time.monotonic()
         live = {"images_per_s": self._images / (now - self._epoch_began)}
         self._epoch_began = now
         with self._harmless():
             if self._run:
                 _log_history(*self._run, [row | live])
+                if self._watched and predictions is not None and row["epoch"] % EPOCHS_A_PICTURE == 0:
+                    client, run_id = self._run
+                    sheet = _sheet(self._watched, predictions)
+                    client.log_image(run_id, sheet, key="validation", step=int(row["epoch"]))
 
     def log_model(self, folder: Path) -> None:
         """Log the files of the fitted model."""
@@ -140,6 +155,16 @@ def _begin(origin: dict[str, Any]) -> "tuple[MlflowClient, str] | None":
     if _runs(client, experiment, origin["fingerprint"], "FINISHED"):
         return None
     return client, _create_child(client, experiment, origin)
+
+
+def _sheet(lesions: "Lesions", predictions: Pixels) -> Pixels:
+    """The first few lesions side by side, with what is found, missed and added."""
+    from naevi import figures
+
+    images = lesions.images[:WATCHED].permute(0, 2, 3, 1).cpu().numpy()
+    masks = lesions.masks[:WATCHED, 0].cpu().numpy()
+    each = [figures.overlay(*three) for three in zip(images, masks, predictions, strict=False)]
+    return np.concatenate(each, axis=1)
 
 
 @contextmanager

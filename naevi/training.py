@@ -1,5 +1,6 @@
 """Fitting a network: the loop."""
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -9,16 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from naevi import augmentation, losses, metrics, networks, prediction, processes
+from naevi.checkpoint import Checkpoint, Row, Stateful
 from naevi.config import TrainConfig
 from naevi.dataset import Lesions
+from naevi.images import Pixels
 from naevi.progress import progress
 from naevi.refusal import Refusal
 from naevi.runtime import Runtime, told_of_memory
 
-Row = dict[str, float]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 PART = 256  # validation images in memory at a time
 
@@ -30,14 +32,18 @@ def fit(
     validation: Lesions | None,
     settings: TrainConfig,
     runtime: Runtime,
-    *,
-    on_epoch: Callable[[Row], None],
+    checkpoint: Checkpoint,
+    on_epoch: Callable[[Row, Pixels | None], None],
 ) -> pd.DataFrame:
     """Fit the network, in place and on its device, to the lesions; return the history, one row an epoch.
 
     Columns: epoch (from 1), lr (of its last step), train_loss; with a validation part also val_loss, val_dice and
     val_iou, means over its images and classes at the training size. Nothing is chosen by them: the last epoch's network
-    stays, or its average over steps where `settings.average` asks for that.
+    stays, or its average over steps where `settings.average` asks for that. on_epoch is given each row, and the
+    predictions of the validation part, uint8 (N, H, W) of classes.
+
+    It goes on from the checkpoint where an earlier call was ended, to the bytes that call would have come to; on_epoch
+    then hears of the epochs that were left.
 
     Several processes (see `processes`) share each batch; normalization then sees a process' share only.
 
@@ -48,42 +54,69 @@ def fit(
     network.to(memory_format=torch.channels_last)  # two to three times as fast
     # Parts of nearly equal size: each image once an epoch, and no batch of one, on which batch norm would fail.
     steps = min(math.ceil(len(lesions) / settings.batch_size), len(lesions) // (2 * processes.number()))
-    forward = runtime.compiled(processes.together(network))
+    forward = processes.together(network)
+    averaged = copy.deepcopy(network) if settings.average else network
+    # Numbers alone: what counts steps is not averaged.
+    smooth, latest = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (averaged, network))
     average = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]  # torch has no hints there
-    averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-    optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    fused = runtime.device == "cuda"
+    optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
     loss_of = losses.loss(settings.loss)
-    history = []
-    for epoch in progress(range(1, settings.epochs + 1), total=settings.epochs, label="train", unit="epochs"):
+
+    def backward(images: Tensor, masks: Tensor, numbers: Tensor, weight: Tensor) -> Tensor:
+        """The loss of a batch, varied by its random numbers; its gradients are left at the parameters."""
+        images, masks = augmentation.augment(images, masks, numbers, settings.augment, classes=lesions.classes)
+        with runtime.autocast():
+            logits = forward(images.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(logits, masks) * weight
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # nor there
+        return loss.detach()
+
+    def plan(epoch: int) -> tuple[Tensor, Tensor]:
+        """The order of an epoch's images, and each image's random numbers; on the device, so that no step waits."""
+        order = np.random.default_rng([settings.seed, epoch]).permutation(len(lesions))
+        numbers = augmentation.draws(lesions.ids, seed=settings.seed, epoch=epoch)
+        return torch.from_numpy(order).to(runtime.device), numbers.to(runtime.device)
+
+    gradients = runtime.recorded(backward, network)
+    parts: dict[str, Stateful] = {
+        "network": network,
+        "averaged": averaged,
+        "optimizer": optimizer,
+        "schedule": schedule,
+    }
+    history = checkpoint.restore(parts)
+    order, draws = plan(len(history) + 1)
+    left = range(len(history) + 1, settings.epochs + 1)
+    for epoch in progress(left, total=len(left), label="train", unit="images", scale=len(lesions)):
         network.train()
-        order = torch.from_numpy(np.random.default_rng([settings.seed, epoch]).permutation(len(lesions)))
-        draws = augmentation.draws(lesions.ids, seed=settings.seed, epoch=epoch)
         seen = []
         for batch in order.tensor_split(steps):
             rows = processes.share(batch)
-            images, masks = lesions.batch(rows, runtime.device)
-            numbers = draws[rows].to(runtime.device)
-            images, masks = augmentation.augment(images, masks, numbers, settings.augment, classes=lesions.classes)
-            with runtime.autocast():
-                logits = forward(images.contiguous(memory_format=torch.channels_last))
             # Shares differ by an image, and the mean over processes must be the batch's.
-            loss = loss_of(logits, masks) * (len(rows) * processes.number() / len(batch))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # nor there
+            weight = torch.full((), len(rows) * processes.number() / len(batch), device=runtime.device)
+            loss = gradients(*lesions.batch(rows, runtime.device), draws[rows], weight).clone()
             optimizer.step()
-            averaged.update_parameters(network)
+            if settings.average:
+                average(smooth, latest, None)
             lr = schedule.get_last_lr()[0]
             schedule.step()
-            seen.append((batch, loss.detach()))
+            seen.append((batch, loss))
+        order, draws = plan(epoch + 1)  # while a GPU is still at this one's steps
         row: Row = {"lr": float(lr), "train_loss": processes.total(_mean(seen, epoch, lesions)) / processes.number()}
+        predictions = None
         if validation is not None and processes.is_first():
-            row |= _validate(averaged.module, validation, loss_of, runtime)
+            scores, predictions = _validate(averaged, validation, loss_of, runtime)
+            row |= scores
         # Six digits, so that files and MLflow show the same.
         row = {"epoch": epoch} | {key: float(f"{value:.6g}") for key, value in row.items()}
         history.append(row)
-        on_epoch(row)
-    network.load_state_dict(averaged.module.state_dict())
+        on_epoch(row, predictions)
+        checkpoint.keep(parts, history)
+    for value, mean in zip(latest, smooth, strict=True):
+        value.copy_(mean)
     return pd.DataFrame(history)
 
 
@@ -123,17 +156,19 @@ def _mean(seen: list[tuple[Tensor, Tensor]], epoch: int, lesions: Lesions) -> fl
     return sum(value * len(batch) for (batch, _), value in zip(seen, values, strict=True)) / len(lesions)
 
 
-def _validate(network: nn.Module, validation: Lesions, loss_of: LossFunction, runtime: Runtime) -> Row:
-    total, rows = 0.0, []
+def _validate(network: nn.Module, validation: Lesions, loss_of: LossFunction, runtime: Runtime) -> tuple[Row, Pixels]:
+    total, rows, found = 0.0, [], []
     parts = (torch.split(tensor, PART) for tensor in (validation.images, validation.masks))
     for images, masks in zip(*parts, strict=True):
         probability = prediction.probabilities(network, images, runtime)
         predictions = prediction.decided(probability, 0.5).cpu().numpy()
+        found.append(predictions)
         rows.append(metrics.scores(metrics.counts(masks[:, 0].cpu(), predictions, classes=validation.classes)))
         total += loss_of(prediction.logits(probability), masks.to(runtime.device)).item() * len(images)
     scores = pd.concat(rows)
-    return {
+    row = {
         "val_loss": total / len(validation),
         "val_dice": float(scores.dice.mean()),
         "val_iou": float(scores.iou.mean()),
     }
+    return row, np.concatenate(found)

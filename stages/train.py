@@ -3,6 +3,7 @@
 import sys
 
 from naevi import dataset, model_file, networks, paths, processes, provenance, refusal, splitting, tables, tracking
+from naevi.checkpoint import Checkpoint
 from naevi.config import load_config
 from naevi.runtime import resolve
 from naevi.training import fit
@@ -19,10 +20,13 @@ def main() -> None:
     with processes.joined(runtime.device), tracking.child(origin, live=processes.is_first()) as run:
         parts = dataset.load_parts(paths.PREPARED, ids, classes=classes, device=runtime.device)
         network.to(runtime.device)
-        history = fit(network, parts["train"], parts.get("val"), config.train, runtime, on_epoch=run.log_epoch)
+        checkpoint = Checkpoint(paths.checkpoint(origin["fingerprint"]))
+        run.catch_up(checkpoint.history, parts.get("val"))
+        history = fit(network, *map(parts.get, ("train", "val")), config.train, runtime, checkpoint, run.log_epoch)
         if processes.is_first():
             model_file.write(paths.model(item), network, origin, history)
             run.log_model(paths.model(item))
+        checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ TINY: Overrides = {
     "train.epochs": 1,
     "train.batch_size": 4,
     "evaluate.resamples": 100,
-    "runtime": {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False},
+    "runtime": {"device": "cpu", "precision": "fp32", "threads": 1},
     "cv.models": [0, 1, "all"],
 }
 

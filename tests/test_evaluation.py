@@ -25,6 +25,7 @@ from naevi import (
     surfaces,
     training,
 )
+from naevi.checkpoint import Checkpoint
 from naevi.config import Config
 from naevi.images import read_mask
 from naevi.prediction import cleaned, probabilities
@@ -62,7 +63,7 @@ def measured(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Me
             part = dataset.load(paths.PREPARED, splitting.ids(tiny.split, item, "train"), classes=2, device="cpu")
             network = networks.create(tiny.config.model, classes=2, seed=0)
             settings, runtime = tiny.config.train, Runtime("cpu", "fp32", 1)
-            history = training.fit(network, part, None, settings, runtime, on_epoch=lambda _: None)
+            history = training.fit(network, part, None, settings, runtime, Checkpoint(None), lambda *_: None)
             with torch.inference_mode():  # so that about half of the pixels are predicted to be lesion
                 network.get_submodule("body.head").bias -= network.eval()(dataset.scaled(part.images)).median()
             origin = {"model": tiny.config.model.model_dump(), "classes": tiny.config.data.classes}

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from naevi import networks, processes, provenance, training
+from naevi.checkpoint import Checkpoint
 from naevi.config import Config
 from naevi.dataset import Lesions
 from naevi.refusal import Refusal
@@ -27,6 +28,7 @@ import sys
 import torch
 from torch import nn
 from naevi import networks, processes, training
+from naevi.checkpoint import Checkpoint
 from naevi.config import ModelConfig, read_yaml, TrainConfig
 from naevi.dataset import Lesions
 from naevi.paths import PARAMS
@@ -36,6 +38,7 @@ torch.set_num_threads(1)
 params = read_yaml(PARAMS)["train"]
 still = {key: 0 for key in params["augment"]} | {"flips": False}
 params |= {"epochs": 2, "batch_size": 5, "loss": "cross-entropy", "augment": still, "schedule": "constant", "lr": 1e-9}
+settings = TrainConfig.model_validate(params)
 model = ModelConfig(architecture="unet-plain", encoder="none", weights="none")
 generator = torch.Generator().manual_seed(0)
 images = torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -52,7 +55,7 @@ network.body.register_forward_pre_hook(
 )
 with processes.joined("cpu"):
     history = training.fit(
-        network, lesions, None, TrainConfig.model_validate(params), Runtime("cpu", "fp32", 1), on_epoch=lambda _: None
+        network, lesions, None, settings, Runtime("cpu", "fp32", 1), Checkpoint(None), lambda *_: None
     )
 gradients = torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
 kept = {"gradients": gradients, "shown": shown, "loss": history.train_loss.tolist()}
@@ -136,4 +139,4 @@ def test_more_processes_than_images_of_a_batch_are_refused(
 
     message = r"^train.batch_size is 4, which 3 processes can't share; set it to 6 or more, or start fewer\.$"
     with pytest.raises(Refusal, match=message):
-        training.fit(network, lesions, None, config.train, Runtime("cpu", "fp32", 1), on_epoch=lambda _: None)
+        training.fit(network, lesions, None, config.train, Runtime("cpu", "fp32", 1), Checkpoint(None), lambda *_: None)

@@ -22,24 +22,29 @@ def test_all_items_come_in_order_and_quietly(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("total", "line"), [(2, "train: 1 of 2 epochs"), (None, "train: 1 epochs")])
+@pytest.mark.parametrize(
+    ("total", "lines"),
+    [(2, ["train: 144 of 288 images", "train: 288 of 288 images"]), (None, ["train: 144 images", "train: 288 images"])],
+)
 def test_long_work_is_told_of_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, total: int | None, line: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, total: int | None, lines: list[str]
 ) -> None:
     monkeypatch.setattr(progress, "QUIET_SECONDS", -1)
-    assert list(progress.progress("ab", total=total, label="train", unit="epochs")) == ["a", "b"]
+    assert list(progress.progress("ab", total=total, label="train", unit="images", scale=144)) == ["a", "b"]
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [line, line.replace("1", "2", 1)]
+    assert err.splitlines() == lines
 
 
 def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
 
-    assert list(progress.progress("ab", total=2, label="train", unit="epochs")) == ["a", "b"]
+    assert list(progress.progress("ab", total=2, label="train", unit="images", scale=144)) == ["a", "b"]
     assert "train: 100%" in terminal.getvalue()
+    assert "288/288" in terminal.getvalue()
+    assert " images/s" in terminal.getvalue()
 
 
 def test_items_are_taken_as_they_are_needed() -> None:

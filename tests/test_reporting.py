@@ -49,7 +49,7 @@ def described(item: str, **runtime: Any) -> dict[str, Any]:
         "fingerprint": f"fingerprint-of-{item}",
         "item": item,
         "dataset": "phantoms",
-        "runtime": {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False} | runtime,
+        "runtime": {"device": "cpu", "precision": "fp32", "threads": 1} | runtime,
         "data": parts if item == "all" else parts | {"val": {"images": 2, "digest": "d"}},
         "code": "code-of-train",
         "versions": {"torch": "2.14.1", "numpy": "2.4.6"},

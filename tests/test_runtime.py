@@ -1,20 +1,24 @@
 """`auto` becomes definite, and what is asked for is what there is."""
 
 import os
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from naevi.config import RuntimeConfig
+from naevi import networks, training
+from naevi.checkpoint import Checkpoint
+from naevi.config import Config, RuntimeConfig
 from naevi.refusal import Refusal
 from naevi.runtime import Runtime, resolve, told_of_memory
+from tests.test_training import phantoms
 
 pytestmark = pytest.mark.usefixtures("torch_threads")
 
 
 def test_auto_is_resolved_to_what_is_here() -> None:
-    runtime = resolve(RuntimeConfig(device="auto", precision="auto", threads="auto", compile=False))
+    runtime = resolve(RuntimeConfig(device="auto", precision="auto", threads="auto"))
 
     assert runtime.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert runtime.precision in get_args(Runtime.__annotations__["precision"])
@@ -24,11 +28,9 @@ def test_auto_is_resolved_to_what_is_here() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_what_is_named_is_kept(precision: str) -> None:
-    runtime = resolve(
-        RuntimeConfig.model_validate({"device": "cpu", "precision": precision, "threads": 3, "compile": True})
-    )
+    runtime = resolve(RuntimeConfig.model_validate({"device": "cpu", "precision": precision, "threads": 3}))
 
-    assert runtime == Runtime("cpu", precision, 3, compile=True)  # type: ignore[arg-type]
+    assert runtime == Runtime("cpu", precision, 3)  # type: ignore[arg-type]
     assert torch.get_num_threads() == 3
 
 
@@ -36,7 +38,7 @@ def test_what_is_named_is_kept(precision: str) -> None:
 def test_a_device_that_is_not_here_is_refused() -> None:
     message = r"^runtime.device is cuda, but torch finds no CUDA device here; set it to auto or cpu\.$"
     with pytest.raises(Refusal, match=message):
-        resolve(RuntimeConfig(device="cuda", precision="auto", threads="auto", compile=False))
+        resolve(RuntimeConfig(device="cuda", precision="auto", threads="auto"))
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
@@ -48,7 +50,7 @@ def test_a_network_computes_in_the_precision_that_is_named(precision: str, dtype
 
 
 def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = RuntimeConfig(device="cpu", precision="fp32", threads="auto", compile=False)
+    settings = RuntimeConfig(device="cpu", precision="fp32", threads="auto")
     alone = resolve(settings)
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -63,3 +65,30 @@ def test_a_full_memory_says_what_to_lower() -> None:
     )
     with pytest.raises(Refusal, match=message), told_of_memory():
         raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need CUDA")
+@pytest.mark.parametrize("loss", ["cross-entropy+dice", "lovasz"])
+def test_a_recorded_step_gives_the_bytes_of_the_step(
+    config_with: Callable[[dict[str, Any]], Config], monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    """Two shapes of batches, each recorded at its third call."""
+    config = config_with({"train.epochs": 4, "train.batch_size": 4, "train.loss": loss})
+    runtime, lesions = Runtime("cuda", "bf16", 1), phantoms(0, 7)
+    fitted = []
+    for recorded in (Runtime.recorded, lambda self, step, network: step):
+        monkeypatch.setattr(Runtime, "recorded", recorded)
+        network = networks.create(config.model, classes=2, seed=0).to("cuda")
+        training.fit(network, lesions, None, config.train, runtime, Checkpoint(None), lambda *_: None)
+        fitted.append(network.state_dict())
+
+    assert all(torch.equal(value, fitted[1][name]) for name, value in fitted[0].items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need CUDA")
+def test_a_step_that_cannot_be_recorded_runs_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = torch.nn.Linear(1, 1).to("cuda")
+    step = Runtime("cuda", "fp32", 1).recorded(lambda x: x.sum() * float(x.sum().item()), layer)
+
+    assert [step(torch.full((1,), 3.0, device="cuda")).item() for _ in range(4)] == [9.0] * 4
+    assert capsys.readouterr().err.count("train: the step can't be a CUDA graph, so it runs slower") == 1

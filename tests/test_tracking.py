@@ -9,9 +9,11 @@ from typing import Any
 
 import mlflow
 import pytest
+from PIL import Image
 
 from naevi import tracking
 from tests import pipeline
+from tests.test_training import phantoms
 
 ORIGIN: dict[str, Any] = {
     "fingerprint": "f" * 64,
@@ -60,6 +62,24 @@ def test_a_model_is_recorded_once(root: Path) -> None:
             run.log_epoch(ROW)
 
     assert statuses() == ["FINISHED"]
+
+
+def test_validation_lesions_are_pictured_every_few_epochs(root: Path) -> None:
+    lesions = phantoms(0, 8, 32)
+    with tracking.child(ORIGIN) as run:
+        run.catch_up([], lesions)
+        for epoch in range(1, 2 * tracking.EPOCHS_A_PICTURE + 2):
+            run.log_epoch(ROW | {"epoch": epoch}, lesions.masks[:, 0].numpy())
+    client = mlflow.MlflowClient(tracking.uri())
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    assert experiment is not None
+    run_id = client.search_runs([experiment.experiment_id])[0].info.run_id
+
+    found = [file.path for file in client.list_artifacts(run_id, "images") if file.path.endswith(".png")]
+
+    assert [path.split("+")[2] for path in sorted(found)] == ["10", "5"]
+    with Image.open(client.download_artifacts(run_id, found[0])) as picture:
+        assert picture.size == (tracking.WATCHED * 32, 32)
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])

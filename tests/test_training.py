@@ -1,8 +1,6 @@
 """The loop: it learns, it repeats itself to the bit, it sees each image once an epoch, and it stops at nonsense."""
 
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from naevi import dataset, metrics, networks, paths, training
+from naevi.checkpoint import Checkpoint
 from naevi.config import Config
 from naevi.dataset import Lesions, scaled
 from naevi.images import resize_image, resize_mask
@@ -49,7 +48,7 @@ def fit(
 ) -> tuple[networks.Normalized, pd.DataFrame]:
     """A fitted network, from the seed if none is given, and its history."""
     network = network or networks.create(config.model, classes=2, seed=config.train.seed)
-    history = training.fit(network, lesions, validation, config.train, CPU, on_epoch=lambda _: None)
+    history = training.fit(network, lesions, validation, config.train, CPU, Checkpoint(None), lambda *_: None)
     return network, history
 
 
@@ -161,7 +160,8 @@ def test_the_history_has_a_row_an_epoch(config_with: ConfigWith) -> None:
     rows: list[training.Row] = []
     config = config_with({"train.epochs": 3, "train.schedule": "constant", "train.lr": 0.002})
     network = networks.create(config.model, classes=2, seed=0)
-    history = training.fit(network, phantoms(0, 4), None, config.train, CPU, on_epoch=rows.append)
+    lesions = phantoms(0, 4)
+    history = training.fit(network, lesions, None, config.train, CPU, Checkpoint(None), lambda row, _: rows.append(row))
 
     assert list(history.columns) == ["epoch", "lr", "train_loss"]
     assert history.epoch.tolist() == [1, 2, 3]
@@ -196,25 +196,25 @@ def test_validation_images_teach_nothing(config_with: ConfigWith) -> None:
 
 
 def test_the_average_is_of_all_steps(config_with: ConfigWith) -> None:
-    """By hand from the weights behind each step; and the validation scores are the average's."""
+    """By hand from the weights before training and behind each step."""
     lesions, witness = phantoms(0, 4), Witness()
     network = networks.Normalized(witness, mean=(0, 0, 0), std=(1, 1, 1))
-    behind: list[Tensor] = []
+    behind = [witness.head.weight.detach().clone()]
 
-    class Spy(training.AveragedModel):
-        def update_parameters(self, model: nn.Module) -> None:
+    class Spy(training.AdamW):
+        def step(self, closure: Any = None) -> None:
+            super().step(closure)
             behind.append(witness.head.weight.detach().clone())
-            super().update_parameters(model)
 
     config = config_with({"train.epochs": 3, "train.batch_size": 2, "train.lr": 0.1, "train.average": 0.75})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "AveragedModel", Spy)
+        patch.setattr(training, "AdamW", Spy)
         fit(config, lesions, network=network)
 
     expected = behind[0]
     for weight in behind[1:]:
         expected = 0.75 * expected + 0.25 * weight
-    assert len(behind) == 6
+    assert len(behind) == 7
     assert torch.allclose(witness.head.weight, expected, atol=1e-6)
     assert not torch.allclose(witness.head.weight, behind[-1], atol=1e-3)
 
@@ -231,20 +231,6 @@ def test_images_in_a_file_teach_the_same(config_with: ConfigWith, tiny: Any, mon
 
     assert fitted[0][1].equals(fitted[1][1])
     assert all(torch.equal(value, fitted[1][0][name]) for name, value in fitted[0][0].items())
-
-
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled_the_losses_are_the_same(config_with: ConfigWith) -> None:
-    """To 1e-4 in fp32 after eight steps: fused operations round elsewhere."""
-    config = config_with(PLAIN | {"train.epochs": 4, "train.batch_size": 3})
-    losses = []
-    for compiled in (False, True):
-        network = networks.create(config.model, classes=2, seed=0)
-        runtime = replace(CPU, compile=compiled)
-        history = training.fit(network, phantoms(0, 6), None, config.train, runtime, on_epoch=lambda _: None)
-        losses.append(history.train_loss)
-
-    assert losses[0].to_numpy() == pytest.approx(losses[1].to_numpy(), rel=1e-4)
 
 
 def test_one_cycle_rises_and_falls_to_nothing(config_with: ConfigWith) -> None:

@@ -47,3 +47,21 @@ def test_what_a_killed_run_left_is_no_part_of_the_next(tmp_path: Path) -> None:
     write(tmp_path / "raw", "new")
 
     assert layout(tmp_path) == ["raw/new"]
+
+
+def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "one.bin"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with whole.file(path) as partial:
+            partial.write_bytes(b"ha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+    with whole.file(path) as partial:
+        partial.write_bytes(b"new")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"new"]
