@@ -40,6 +40,13 @@ def main() -> None:
     command.add_argument("--out", type=Path, default=paths.EXTERNAL_TEST, help="new folder for figures and report")
     command.set_defaults(run=_score)
 
+    command = commands.add_parser("predict", help="write masks, pictures and a table of what a model finds in images")
+    command.add_argument("images", type=Path, nargs="+", help="images, folders or archives of them")
+    command.add_argument("--model", type=Path, default=paths.model("all"), help="folder of the model")
+    command.add_argument("--out", type=Path, required=True, help="folder for masks/, overlays/ and lesions.csv")
+    command.add_argument("--force", action="store_true", help="overwrite what --out holds of the same names")
+    command.set_defaults(run=_predict)
+
     command = commands.add_parser("cutout", help="lay what a model finds in an image over another image")
     command.add_argument("image", type=Path)
     command.add_argument("--over", type=Path, required=True, help="the other image")
@@ -70,6 +77,14 @@ def _score(arguments: argparse.Namespace) -> None:
     from naevi import external
 
     external.test(arguments.model, arguments.images, arguments.masks, arguments.labels, arguments.out)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from naevi import findings
+
+    skipped = findings.write(arguments.model, arguments.images, arguments.out, force=arguments.force)
+    if skipped:
+        raise refusal.Refusal(f"{len(skipped)} file(s) were skipped, since they can't be read; see above.")
 
 
 def _cutout(arguments: argparse.Namespace) -> None:

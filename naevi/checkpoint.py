@@ -13,17 +13,8 @@ from naevi import processes, whole
 from naevi.refusal import reason
 
 Row = dict[str, float]
-SECONDS = 10.0  # between two files, so that short epochs don't wait for the disk
+SECONDS = 30.0  # between two files: one takes a tenth of a second, and short epochs shouldn't wait for the disk
 DAYS = 7.0  # after which what was never gone on with is removed
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The state; behind its SHA-256, since torch doesn't notice changed bytes."""
-    content = path.read_bytes()
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
-        raise ValueError("its bytes have changed")
-    state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
-    return state
 
 
 class Stateful(Protocol):
@@ -41,7 +32,8 @@ class Checkpoint:
 
     Going on from it gives the bytes that an undisturbed training gives: order and variation of the images depend on
     seed and epoch alone, and the generators' states (of dropout) are kept. Several processes that fit one model keep
-    nothing: each would have to find the same file.
+    nothing: each would have to find the same file. Two trainings with one fingerprint may share it: their states are
+    the same.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -82,7 +74,7 @@ class Checkpoint:
         torch.save(state, content)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole.file(self.path) as partial:
-            partial.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+            partial.write_bytes(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
         self._kept = time.monotonic()
 
     def remove(self) -> None:
@@ -90,6 +82,15 @@ class Checkpoint:
         if not self.path:
             return
         self.path.unlink(missing_ok=True)
-        for other in self.path.parent.glob("*.pt"):
+        for other in self.path.parent.glob("*.pt*"):
             if time.time() - other.stat().st_mtime > DAYS * 86_400:
                 other.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint; before it lies its SHA-256, since torch doesn't notice changed bytes."""
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError("its bytes have changed")
+    state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+    return state

@@ -1,5 +1,6 @@
 """Folders and files that appear whole or not at all."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,11 @@ def folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def file(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; at the end that file takes the place of `path`, unless an error came."""
-    partial = path.with_name(path.name + ".partial")
+    """A path beside `path` to write to; at the end that file takes the place of `path`, unless an error came.
+
+    It is the process' own: of several that write the same file the last one to end wins.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         partial.replace(path)
