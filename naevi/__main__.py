@@ -42,7 +42,7 @@ def main() -> None:
 
     command = commands.add_parser("predict", help="write masks, pictures and a table of what a model finds in images")
     command.add_argument("images", type=Path, nargs="+", help="images, folders or archives of them")
-    command.add_argument("--model", type=Path, default=paths.model("all"), help="folder of the model")
+    command.add_argument("--model", default=str(paths.model("all")), help="its folder, or MLflow's runs:/<id>/model")
     command.add_argument("--out", type=Path, required=True, help="folder for masks/, overlays/ and lesions.csv")
     command.add_argument("--force", action="store_true", help="overwrite what --out holds of the same names")
     command.set_defaults(run=_predict)
@@ -82,7 +82,12 @@ def _score(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from naevi import findings
 
-    skipped = findings.write(arguments.model, arguments.images, arguments.out, force=arguments.force)
+    model = arguments.model
+    if model.startswith(("runs:/", "models:/")):
+        from naevi import tracking
+
+        model = tracking.fetched(model)
+    skipped = findings.write(Path(model), arguments.images, arguments.out, force=arguments.force)
     if skipped:
         raise refusal.Refusal(f"{len(skipped)} file(s) were skipped, since they can't be read; see above.")
 

@@ -17,7 +17,7 @@ from naevi import calibration, figures, segmenter, sources, whole
 from naevi.images import Pixels, read_image, write_mask
 from naevi.progress import progress
 from naevi.refusal import Refusal, some
-from naevi.segmenter import Segmenter
+from naevi.segmenter import BATCH, Segmenter
 
 COLUMNS = [
     "image",
@@ -33,7 +33,6 @@ COLUMNS = [
     "confidence",
 ]
 TABLE = "lesions.csv"
-BATCH = 4  # images in memory at a time
 
 
 def write(model: Path, given: Sequence[Path], out: Path, *, force: bool) -> list[str]:
@@ -45,27 +44,31 @@ def write(model: Path, given: Sequence[Path], out: Path, *, force: bool) -> list
     A file that can't be read as an image is told of on stderr and skipped.
 
     Raises Refusal where one of `given` doesn't exist, two images have one name or, without `force`, `out` holds
-    something already; and as `segmenter.load` does.
+    something already or is a file; and as `segmenter.load` does.
     """
     if missing := [str(path) for path in given if not path.exists()]:
         raise Refusal(f"there is no {some(missing)}; name images, folders or archives of them.")
-    if not force and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+    if out.is_file():
+        raise Refusal(f"--out {out} is a file; name a folder.")
+    if not force and out.exists() and any(out.iterdir()):
         raise Refusal(f"--out {out} holds something already; name a new folder, or overwrite with --force.")
-    model_in_use = segmenter.load(model)
+    return predict(segmenter.load(model), given, out)
+
+
+def predict(model: Segmenter, given: Sequence[Path], out: Path) -> list[str]:
+    """The same, by a model that is loaded, whatever there is already."""
     for folder in ("masks", "overlays"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     skipped: list[str] = []
     rows: list[dict[str, Any]] = []
     readable = _readable(given, skipped)
-    for name, image, probability in progress(
-        _predicted(model_in_use, readable), total=None, label="predict", unit="images"
-    ):
-        mask = model_in_use.mask(probability)
+    for name, image, probability in progress(_predicted(model, readable), total=None, label="predict", unit="images"):
+        mask = model.mask(probability)
         with whole.file(out / "masks" / f"{name}.png") as partial:
             write_mask(partial, mask)
         with whole.file(out / "overlays" / f"{name}.jpg") as partial:
             partial.write_bytes(figures.jpeg(figures.overlay(image, mask, mask), lines=True))
-        rows += [{"image": name} | row for row in lesions(mask, probability, model_in_use.names)]
+        rows += [{"image": name} | row for row in lesions(mask, probability, model.names)]
     with whole.file(out / TABLE) as partial:
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial, index=False)
     return skipped

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from naevi import model_file, prediction, provenance
-from naevi.config import EvaluateConfig, load_config
+from naevi import model_file, paths, prediction, provenance
+from naevi.config import EvaluateConfig, parse_config, read_yaml
 from naevi.images import Pixels, resize_image
 from naevi.networks import Normalized
 from naevi.runtime import Runtime, resolve
+
+BATCH = 4  # images of any size that callers hold in memory at a time
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Segmenter:
         )
 
 
-def load(model: Path) -> Segmenter:
-    """The model in this folder; how it is asked, and on what, stands in params.yaml (evaluate, runtime).
+def load(model: Path, params: Path = paths.PARAMS) -> Segmenter:
+    """The model in this folder; how it is asked, and on what, stands in a params.yaml (evaluate, runtime).
 
     Raises Refusal as `model_file.read` does.
     """
-    config, description = load_config("evaluate", "runtime"), provenance.described(model)
+    config, description = parse_config(read_yaml(params)), provenance.described(model)
     runtime = resolve(config.runtime)
     network = model_file.read(model, device=runtime.device)
     names = sorted(description["classes"], key=description["classes"].get)

@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,22 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "naevi"
 WATCHED, EPOCHS_A_PICTURE = 6, 5  # validation lesions in a picture, and how often one is made
+# What `serving` imports, or what that does without saying so.
+SERVED_WITH = [
+    "huggingface_hub",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "ruamel.yaml",
+    "safetensors",
+    "scipy",
+    "segmentation-models-pytorch",
+    "timm",
+    "torch",
+    "tqdm",
+]
 PHANTOMS_NOTE = "Phantoms, not patients: these figures say nothing about real lesions."
 
 Row = dict[str, float]
@@ -291,26 +308,27 @@ def _create_parent(
         client.log_artifact(run_id, str(file))
     client.log_artifacts(run_id, str(paths.FIGURES), "figures")
     if "all" in config.items():
-        _log_usable_model(run_id, config)
+        _log_usable_model(run_id)
     client.set_terminated(run_id, "FINISHED")
     return run_id
 
 
-def _log_usable_model(run_id: str, config: Config) -> None:
-    """The model `all` as an MLflow model: float32 (N, 3, S, S) in 0..1 → logits; an exported program, no pickle."""
+def _log_usable_model(run_id: str) -> None:
+    """The model `all` as an MLflow model: image files in, masks out, see `serving`; code and safetensors, no pickle."""
     import mlflow
-    import numpy as np
 
-    from naevi import model_file  # torch comes with it
+    from naevi import serving  # torch comes with it
 
-    network = model_file.read(paths.model("all"), device="cpu")
-    size = config.preprocess.size
-    example = np.zeros((2, 3, size, size), dtype=np.float32)  # torch.export takes an axis of length 1 for a constant
-    requirements = [
-        f"{name}=={version}" for name, version in provenance.described(paths.model("all"))["versions"].items()
-    ]
     with mlflow.start_run(run_id=run_id):
-        mlflow.pytorch.log_model(network, name="model", input_example=example, pip_requirements=requirements)
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=serving.__file__,
+            artifacts={"model": str(paths.model("all")), "params": str(paths.PARAMS)},
+            code_paths=[str(Path(serving.__file__).parent)],
+            signature=serving.SIGNATURE,
+            input_example=serving.EXAMPLE,
+            pip_requirements=[f"{name}=={version(name)}" for name in SERVED_WITH],
+        )
 
 
 def _note_experiment(client: "MlflowClient", run_id: str) -> None:
@@ -319,6 +337,27 @@ def _note_experiment(client: "MlflowClient", run_id: str) -> None:
     known = client.get_run(run_id).data.tags.get("dvc.experiments", "").split()
     if name and name not in known:
         client.set_tag(run_id, "dvc.experiments", " ".join([*known, name]))
+
+
+# Models in use
+
+
+def fetched(address: str) -> Path:
+    """The folder of a model that MLflow holds, such as runs:/<id of a model's run>/model, brought to this machine.
+
+    Raises Refusal where the store gives none, or what it gives is no model of this pipeline.
+    """
+    _open()
+    import mlflow
+
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(address))
+    except Exception as error:  # MLflow's, sqlalchemy's, requests'
+        raise Refusal(f"MLflow's store {uri()} gives no {address} ({reason(error)[:200]}).") from error
+    found = sorted(file.parent for file in folder.rglob("model.json"))
+    if not found:
+        raise Refusal(f"{address} holds no model.json; name the model of a run, such as runs:/<id>/model.")
+    return found[0]
 
 
 # Words in MLflow's terms

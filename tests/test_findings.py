@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,10 +147,24 @@ def test_nothing_is_overwritten_unasked(small_repository: Path, predicted: tuple
     assert set(pd.read_csv(out / "lesions.csv").image) <= {image.stem}
 
 
+def test_a_model_may_come_from_mlflow(small_repository: Path, tmp_path: Path, predicted: tuple[Path, str]) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{small_repository / 'mlflow.db'}")
+    (run,) = client.search_runs(["1"], "tags.kind = 'model' and tags.item = '0' and attributes.status = 'FINISHED'")
+    name = next(file.stem for file in (predicted[0] / "masks").iterdir())
+    command = ["python", "-m", "naevi", "predict", f"data/raw/images/{name}.png", "--out", str(tmp_path / "out")]
+
+    pipeline.run(small_repository, *command, "--model", f"runs:/{run.info.run_id}/model")
+
+    found, expected = (folder / "masks" / f"{name}.png" for folder in (tmp_path / "out", predicted[0]))
+    assert found.read_bytes() == expected.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (["nowhere.jpg"], "there is no nowhere.jpg; name images, folders or archives of them."),
+        (["data/raw/images", "--model", "models:/nothing@champion"], "gives no models:/nothing@champion ("),
+        (["data/raw/images", "--model", "data/models/7"], "data/models/7 holds no readable model.json"),
         (
             ["data/raw/images", "data/raw/images"],
             "would both become phantom-00000.png; predict them one after the other.",

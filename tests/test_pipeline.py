@@ -105,22 +105,6 @@ def test_mlflow_has_one_parent_with_its_children_and_curves(repository: Path) ->
         assert {dataset.dataset.name for dataset in child.inputs.dataset_inputs} == {"phantoms"}
 
 
-def test_the_usable_model_in_mlflow_gives_the_logits_of_the_file(repository: Path) -> None:
-    from naevi import model_file
-
-    (parent,) = runs(repository, "result")
-    image = np.random.default_rng(0).random((3, 3, 32, 32), dtype=np.float32)
-    mlflow.set_tracking_uri(store(repository))
-
-    served = mlflow.pyfunc.load_model(f"runs:/{parent.info.run_id}/model").predict(image)
-
-    import torch
-
-    with torch.inference_mode():
-        expected = model_file.read(repository / paths.model("all"), device="cpu")(torch.from_numpy(image))
-    np.testing.assert_allclose(served, expected.numpy(), atol=1e-5)
-
-
 def test_a_lost_store_is_restored_without_training(repository: Path) -> None:
     before = {run.data.tags["fingerprint"] for kind in ("result", "model") for run in runs(repository, kind)}
     lock = (repository / paths.LOCK).read_bytes()

@@ -1,0 +1,58 @@
+"""How many images a second `python -m naevi predict` finishes, from files to files, by views and size of the input.
+
+    python -m benchmarks.predict
+    python -m benchmarks.predict --size 256
+
+Phantoms of PH2's size (765 x 574 px), the default's network with random weights, since those don't change the time. The
+median of three.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from naevi import findings, networks
+from naevi.config import load_config
+from naevi.images import write_image
+from naevi.phantoms import phantom
+from naevi.runtime import resolve
+from naevi.segmenter import Segmenter
+
+IMAGES = 24
+
+
+def main() -> None:
+    """Print the table."""
+    config = load_config()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=config.preprocess.size)
+    size = parser.parse_args().size
+    runtime = resolve(config.runtime)
+    network = networks.create(config.model, classes=2, seed=0).to(runtime.device).eval()
+    print(f"{runtime.device}, {runtime.precision}, {runtime.threads} threads; {size} px\n")
+    print("| views of an image | images/s |\n|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        images = Path(name) / "images"
+        images.mkdir()
+        for index in range(IMAGES):
+            write_image(images / f"{index}.png", phantom(index, height=574, width=765, seed=7).image)
+        for flips, turns in ((False, False), (True, False), (True, True)):
+            settings = config.evaluate.model_copy(update={"flips": flips, "turns": turns})
+            model = Segmenter(network, ["skin", "lesion"], size, settings, runtime)
+            print(f"| {(4 if flips else 1) * (2 if turns else 1)} | {speed(model, images):.1f} |")
+
+
+def speed(model: Segmenter, images: Path) -> float:
+    """Images a second."""
+    seconds = []
+    for turn in range(4):
+        began = time.perf_counter()
+        findings.predict(model, [images], images.parent / f"{id(model)}-{turn}")
+        seconds.append(time.perf_counter() - began)
+    return IMAGES / statistics.median(seconds[1:])  # the first one warms up
+
+
+if __name__ == "__main__":
+    main()

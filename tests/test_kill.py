@@ -1,0 +1,93 @@
+"""SIGKILL at any moment, then `dvc repro`: the bytes are those of a run that nobody disturbed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+
+from naevi import paths
+from tests import pipeline
+
+STAGES = ["download", "preprocess", "train@0", "train@all", "evaluate", "report"]
+
+
+def killed(folder: Path, command: list[str], word: str, delay: float) -> str:
+    """What a command printed until it was killed, with all its children, so many seconds after it said the word."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "NAEVI_"))}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    printed = ""
+    with process.stdout:
+        for line in process.stdout:
+            printed += line
+            if word in line:
+                break
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+    assert process.returncode == -signal.SIGKILL, printed
+    return printed
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """What counts: the lock, the models and the figures."""
+    models = [paths.model(item) / name for item in ("0", "1", "all") for name in ("model.safetensors", "model.json")]
+    return {str(path): (folder / path).read_bytes() for path in (paths.LOCK, paths.METRICS, paths.PER_IMAGE, *models)}
+
+
+def test_killed_in_six_stages_the_pipeline_comes_to_the_same_bytes(small_repository: Path, tmp_path: Path) -> None:
+    folder, moments = tmp_path / "repository", random.Random(7)
+    pipeline.make(folder)
+
+    for stage in STAGES:
+        killed(folder, ["dvc", "repro"], f"Running stage '{stage}'", moments.uniform(0.5, 3.0))
+    pipeline.run(folder, "dvc", "repro")
+
+    assert bytes_of(folder) == bytes_of(small_repository)
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs(["1"])
+    finished = [run.data.tags["fingerprint"] for run in runs if run.info.status == "FINISHED"]
+    assert len(finished) == len(set(finished)) == 4  # three models and their result
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+
+
+def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    pipeline.make(folder)
+    pipeline.run(folder, "dvc", "repro", "split")
+    # The file after each epoch, and epochs that last long enough to be killed in.
+    script = (
+        "import sys, time; from naevi import checkpoint, tracking; from stages import train\n"
+        "checkpoint.SECONDS, log = 0, tracking.Child.log_epoch\n"
+        "def slow(*row):\n    log(*row); print('epoch', flush=True); time.sleep({pause})\n"
+        "tracking.Child.log_epoch = slow\n"
+        "sys.argv = ['train', '0']; train.main()\n"
+    )
+
+    killed(folder, [sys.executable, "-c", script.format(pause=1)], "epoch", 1.5)
+    told = pipeline.run(folder, sys.executable, "-c", script.format(pause=0))
+
+    assert "train: goes on behind epoch 1, where it was ended." in told
+    assert told.count("epoch\n") == 1  # the second of two
+    for name in ("model.safetensors", "model.json", "history.csv"):
+        file = paths.model("0") / name
+        assert (folder / file).read_bytes() == (small_repository / file).read_bytes()
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs(["1"], order_by=["attributes.start_time ASC"])
+    assert [run.info.status for run in runs] == ["KILLED", "FINISHED"]
+    points = client.get_metric_history(runs[1].info.run_id, "train_loss")
+    assert [point.step for point in points] == [1, 2]
