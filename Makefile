@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test setup demo demo-ui repro ui result table compare history lock
+.PHONY: test setup demo demo-ui repro ui result table compare promote rollback history lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -51,6 +51,13 @@ table: setup
 # DVC experiment or a git revision.
 compare: setup
 	python -m naevi compare $(A) $(B) $(if $(OUT),--out $(OUT))
+
+# make promote NAME=default; FORCE=1 promotes what is no better than the champion, and records that.
+promote: setup
+	python -m naevi promote $(NAME) $(if $(FORCE),--force)
+
+rollback: setup
+	python -m naevi rollback
 
 # make history COMMITS=50
 history: setup

@@ -40,6 +40,14 @@ def main() -> None:
     command.add_argument("--out", type=Path, default=paths.EXTERNAL_TEST, help="new folder for figures and report")
     command.set_defaults(run=_score)
 
+    command = commands.add_parser("promote", help="make the model of a result champion, if it is better than chance")
+    command.add_argument("name", help="workspace, default, a published result, a DVC experiment or a git revision")
+    command.add_argument("--force", action="store_true", help="even if it is not better; that is recorded")
+    command.set_defaults(run=_promote)
+
+    command = commands.add_parser("rollback", help="make the champion before this one champion again")
+    command.set_defaults(run=_roll_back)
+
     command = commands.add_parser("predict", help="write masks, pictures and a table of what a model finds in images")
     command.add_argument("images", type=Path, nargs="+", help="images, folders or archives of them")
     command.add_argument("--model", default=str(paths.model("all")), help="its folder, or MLflow's runs:/<id>/model")
@@ -71,6 +79,18 @@ def _compare(arguments: argparse.Namespace) -> None:
     from naevi import comparison
 
     comparison.main(arguments.a, arguments.b, arguments.out)
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    from naevi import promotion
+
+    print(promotion.promote(arguments.name, force=arguments.force))
+
+
+def _roll_back(_: argparse.Namespace) -> None:
+    from naevi import promotion
+
+    print(promotion.roll_back())
 
 
 def _score(arguments: argparse.Namespace) -> None:

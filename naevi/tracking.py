@@ -6,6 +6,7 @@ fingerprint of params.yaml, models and figures. Only FINISHED runs count, and th
 MLflow is imported where it is used: it takes seconds, and other stages never need it.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
     from naevi.dataset import Lesions
 
-EXPERIMENT = "naevi"
+EXPERIMENT = "naevi"  # also the name of the registered model
+CHAMPION = "champion"
 WATCHED, EPOCHS_A_PICTURE = 6, 5  # validation lesions in a picture, and how often one is made
 # What `serving` imports, or what that does without saying so.
 SERVED_WITH = [
@@ -73,6 +75,7 @@ def _open() -> "tuple[MlflowClient, str]":
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -340,6 +343,71 @@ def _note_experiment(client: "MlflowClient", run_id: str) -> None:
 
 
 # Models in use
+
+
+class Result(NamedTuple):
+    """A finished result: the ids of its run and of its model to use, if it has one, and its per_image.csv."""
+
+    run: str
+    model: str | None
+    per_image: pd.DataFrame
+
+
+class Champion(NamedTuple):
+    """The registered model in use: its version, the version before it, its run, and that one's per_image.csv."""
+
+    version: str
+    before: str | None
+    run: str
+    per_image: pd.DataFrame
+
+
+def results() -> list[Result]:
+    """The finished results, the oldest first."""
+    client, experiment = _open()
+    wanted = "tags.kind = 'result' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"])
+    found = []
+    for run in runs:
+        models = [each.model_id for each in run.outputs.model_outputs] if run.outputs else []
+        found.append(Result(run.info.run_id, models[0] if models else None, _per_image(run.info.run_id)))
+    return found
+
+
+def champion() -> Champion | None:
+    """The champion, None where there is none yet."""
+    from mlflow.exceptions import MlflowException
+
+    client, _ = _open()
+    try:
+        found = client.get_model_version_by_alias(EXPERIMENT, CHAMPION)
+    except MlflowException:
+        return None
+    return Champion(str(found.version), found.tags.get("before"), str(found.run_id), _per_image(str(found.run_id)))
+
+
+def crown(result: Result, tags: dict[str, str]) -> str:
+    """Register the model of a result with these tags and make it champion; return its version."""
+    from mlflow.exceptions import MlflowException
+
+    client, _ = _open()
+    with contextlib.suppress(MlflowException):  # it is there already
+        client.create_registered_model(EXPERIMENT)
+    source, model = f"models:/{result.model}", result.model
+    version = str(client.create_model_version(EXPERIMENT, source, result.run, tags, model_id=model).version)
+    client.set_registered_model_alias(EXPERIMENT, CHAMPION, version)
+    return version
+
+
+def recrown(version: str) -> None:
+    """Make a registered version champion."""
+    _open()[0].set_registered_model_alias(EXPERIMENT, CHAMPION, version)
+
+
+def _per_image(run: str) -> pd.DataFrame:
+    import mlflow
+
+    return tables.read(Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=paths.PER_IMAGE.name)))
 
 
 def fetched(address: str) -> Path:
