@@ -10,8 +10,11 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -322,12 +325,17 @@ def _log_usable_model(run_id: str) -> None:
 
     from naevi import serving  # torch comes with it
 
-    with mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as folder:
+        # The modules that are loaded here: all that `serving` needs are, and the rest would be read for nothing.
+        code = Path(folder) / "naevi"
+        code.mkdir()
+        for name in [name for name in sys.modules if name.split(".")[0] == "naevi"]:
+            shutil.copy(str(sys.modules[name].__file__), code)
         mlflow.pyfunc.log_model(
             name="model",
             python_model=serving.__file__,
             artifacts={"model": str(paths.model("all")), "params": str(paths.PARAMS)},
-            code_paths=[str(Path(serving.__file__).parent)],
+            code_paths=[str(code)],
             signature=serving.SIGNATURE,
             input_example=serving.EXAMPLE,
             pip_requirements=[f"{name}=={version(name)}" for name in SERVED_WITH],
