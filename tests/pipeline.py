@@ -30,12 +30,16 @@ def make(folder: Path) -> None:
     demo.make(folder, SETTINGS)
 
 
+def clean() -> dict[str, str]:
+    """The environment without what steers DVC, MLflow and naevi; its programs are those beside this Python."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "NAEVI_"))}
+    return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])}
+
+
 def run(folder: Path, *command: str, check: bool = True, **environment: str) -> str:
     """What a command prints there, both streams; MLflow's store is the folder's own."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "NAEVI_"))}
-    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     done = subprocess.run(
-        command, cwd=folder, env=kept | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=clean() | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert done.returncode == 0 or not check, done.stdout
     return done.stdout

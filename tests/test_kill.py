@@ -18,12 +18,10 @@ STAGES = ["download", "preprocess", "train@0", "train@all", "evaluate", "report"
 
 def killed(folder: Path, command: list[str], word: str, delay: float) -> str:
     """What a command printed until it was killed, with all its children, so many seconds after it said the word."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "NAEVI_"))}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=environment,
+        env=pipeline.clean(),
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,16 +26,14 @@ def address(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "PYTHON"))}
-    environment |= {"MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    environment = {"MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     model = f"runs:/{result.info.run_id}/model"
     folder = tmp_path_factory.mktemp("elsewhere")
     with (folder / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(
             ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port)],
             cwd=folder,
-            env=environment,
+            env=pipeline.clean() | environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
