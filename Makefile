@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test setup demo demo-ui repro ui result table compare promote rollback history verify lock
+.PHONY: test setup demo demo-ui repro ui result table compare experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -58,6 +58,11 @@ promote: setup
 
 rollback: setup
 	python -m naevi rollback
+
+# Of a hundred columns those that one compares: parameters that differ, Dice and IoU.
+experiments: setup
+	dvc exp show --only-changed --no-pager --precision 4 --drop \
+	  '^(?!Experiment$$|(dice|iou)\.(mean|low|high)$$|val\.dice$$|(data|preprocess|split|model|train|evaluate|runtime|cv)\.)'
 
 # make history COMMITS=50
 history: setup
