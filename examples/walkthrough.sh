@@ -28,7 +28,8 @@ from naevi import demo
 
 demo.make(Path(".walkthrough"), [
     "data.source=phantoms", "data.phantoms.number=40", "data.phantoms.height=96", "data.phantoms.width=128",
-    "preprocess.size=64", "split.folds=2", "train.epochs=4", "train.batch_size=8", "cv.models=[0, 1, all]",
+    "preprocess.size=64", "split.folds=2", "train.epochs=4", "train.lr=0.0001", "train.batch_size=8",
+    "cv.models=[0, 1, all]",
 ])
 PYTHON
 cd .walkthrough
@@ -38,7 +39,7 @@ git -c user.name=naevi -c user.email=naevi@localhost commit --quiet --message "T
 
 step "Ask: three experiments in a queue, two at a time; the training of one ends by SIGKILL"
 dvc exp run --queue --name long --set-param train.epochs=16
-dvc exp run --queue --name good --set-param train.epochs=12
+dvc exp run --queue --name good --set-param train.lr=0.001
 dvc exp run --queue --name slow --set-param train.lr=0.00001
 dvc queue start --jobs 2
 python - <<'PYTHON'
