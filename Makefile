@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test setup demo demo-ui repro ui result table compare promote rollback history lock
+.PHONY: test test-services setup demo demo-ui repro ui result table compare promote rollback history lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -21,6 +21,16 @@ setup: .venv/installed
 	@echo "Installing into .venv: 6 to 7 GB with CUDA's libraries; the README says how to take the small CPU-only torch."
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --requirement requirements.lock
+	@touch $@
+
+# What docs/team.md says, with an MLflow server on PostgreSQL and an S3 server, on this machine alone.
+test-services: .venv/services
+	python -m pytest -rs tests/services
+
+# Without dependencies, since all of them are in the two locks: so nothing that the results were made with is replaced,
+# though botocore asks for an older python-dateutil than the lock's (it works with that one; these tests show it).
+.venv/services: .venv/installed requirements-services.lock
+	python -m pip install --quiet --no-deps --require-hashes --requirement requirements-services.lock
 	@touch $@
 
 demo: setup
@@ -65,10 +75,17 @@ history: setup
 
 # Needs uv; versions stay where they may, unless UPGRADE=--upgrade. CUDA's libraries and triton are left out: torch pins
 # them itself, and so a CPU-only torch stays.
+CUDA := ^(nvidia-|cuda-|triton=)
+COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate --quiet $(UPGRADE)
 lock:
 	cp requirements.lock requirements.lock.new
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet $(UPGRADE) \
-	  --output-file requirements.lock.new
+	$(COMPILE) --extra dev --output-file requirements.lock.new
 	{ echo "# The versions that the committed results were made with. Written by \`make lock\` from pyproject.toml."; \
-	  grep -vE '^(#|nvidia-|cuda-|triton=)' requirements.lock.new; } > requirements.lock
+	  grep -vE '^#|$(CUDA)' requirements.lock.new; } > requirements.lock
 	rm requirements.lock.new
+	cp requirements-services.lock services.lock
+	$(COMPILE) --extra services --override requirements.lock --generate-hashes --output-file services.lock
+	{ echo "# What \`make test-services\` needs beyond requirements.lock. Written by \`make lock\` from pyproject.toml."; \
+	  awk 'NR == FNR {known[$$1]; next} /^[^ ]/ {out = !(/^#/ || $$1 in known || /$(CUDA)/)} out' \
+	    requirements.lock services.lock; } > requirements-services.lock
+	rm services.lock
