@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -270,19 +271,27 @@ def reconcile(config: Config) -> None:
 
 
 def _one_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) -> str:
-    runs = _runs(client, experiment, origin["fingerprint"], "FINISHED")
-    for double in runs[1:]:  # two experiments trained the same model at the same time
-        client.delete_run(double.info.run_id)
-    return str(runs[0].info.run_id) if runs else _restore_child(client, experiment, origin)
+    return _only(client, experiment, origin["fingerprint"], partial(_restore_child, client, experiment, origin))
 
 
 def _one_parent(client: "MlflowClient", experiment: str, config: Config, models: list[dict[str, Any]]) -> str:
     figures = summary.read(paths.METRICS)
     fingerprint = provenance.of_result(config, models, figures)
-    runs = _runs(client, experiment, fingerprint, "FINISHED")
-    if runs:
-        return str(runs[0].info.run_id)
-    return _create_parent(client, experiment, fingerprint, config, models, figures)
+    create = partial(_create_parent, client, experiment, fingerprint, config, models, figures)
+    return _only(client, experiment, fingerprint, create)
+
+
+def _only(client: "MlflowClient", experiment: str, fingerprint: str, create: Callable[[], str]) -> str:
+    """The id of the one FINISHED run with this fingerprint, made where there is none; later doubles are deleted.
+
+    Two may make it at once on a server, where no lock holds the other: who comes last sees both.
+    """
+    if not _runs(client, experiment, fingerprint, "FINISHED"):
+        create()
+    first, *doubles = _runs(client, experiment, fingerprint, "FINISHED")
+    for double in doubles:
+        client.delete_run(double.info.run_id)
+    return str(first.info.run_id)
 
 
 def _create_parent(

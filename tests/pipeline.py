@@ -82,8 +82,8 @@ def server(folder: Path, *command: str, answers: str, **environment: str) -> Ite
                 raise AssertionError(Path(log.name).read_text(encoding="utf-8"))
             yield
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too, none of which has anything to keep
+            process.wait()
 
 
 def _answers(address: str) -> bool:

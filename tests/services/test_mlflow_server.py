@@ -71,7 +71,8 @@ def address(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[st
         # One worker: uvicorn ends those of several that are slow to start, as on a busy machine.
         where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
         folder = tmp_path_factory.mktemp("server")
-        with pipeline.server(folder, *command, *where, answers=f"{address}/health"):
+        lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with pipeline.server(folder, *command, *where, answers=f"{address}/health", **lean):
             yield address
 
 
