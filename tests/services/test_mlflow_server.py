@@ -96,18 +96,18 @@ def at_once(address: str, commands: dict[Path, tuple[str, ...]]) -> None:
 
 
 def runs(address: str, kind: str) -> list[Run]:
-    """All runs of a kind that are not deleted, whatever became of them."""
+    """The FINISHED runs of a kind, which alone count: who records the same may end another's run as KILLED."""
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("naevi")
     assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'"))
+    wanted = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
+    return list(client.search_runs([experiment.experiment_id], wanted))
 
 
 def check(address: str) -> None:
-    """Two results, each once, each with its three models, all of them finished."""
+    """Two results, each once, each with its three models."""
     parents, children = runs(address, "result"), runs(address, "model")
     assert sorted(run.data.params["train.seed"] for run in parents) == ["0", "1"]
-    assert {run.info.status for run in (*parents, *children)} == {"FINISHED"}
     for parent in parents:
         own = [run for run in children if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
         assert sorted(run.data.tags["fingerprint"] for run in own) == sorted(parent.data.tags["children"].split())
