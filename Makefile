@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test setup demo demo-ui repro ui result table compare experiments promote rollback history verify lock
+.PHONY: test test-services setup demo demo-ui repro ui result table compare experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -21,6 +21,16 @@ setup: .venv/installed
 	@echo "Installing into .venv: 6 to 7 GB with CUDA's libraries; the README says how to take the small CPU-only torch."
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --require-hashes --requirement requirements.lock --requirement requirements-cuda.lock
+	@touch $@
+
+# What docs/team.md says, with an MLflow server on PostgreSQL and an S3 server, on this machine alone.
+test-services: .venv/services
+	python -m pytest -rs tests/services
+
+# Without dependencies, since all of them are in the two locks: so nothing that the results were made with is replaced,
+# though botocore asks for an older python-dateutil than the lock's (it works with that one; these tests show it).
+.venv/services: .venv/installed requirements-services.lock
+	python -m pip install --quiet --no-deps --require-hashes --requirement requirements-services.lock
 	@touch $@
 
 demo: setup
@@ -75,12 +85,17 @@ verify: setup
 # Needs uv; versions stay where they may, unless UPGRADE=--upgrade. CUDA's libraries have a lock of their own, so that a
 # CPU-only torch needs none of them.
 CUDA := ^(nvidia-|cuda-|triton=)
+COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --quiet
 lock:
 	cat requirements.lock requirements-cuda.lock > all.lock
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
-	  --quiet $(UPGRADE) --output-file all.lock
+	$(COMPILE) --extra dev $(UPGRADE) --output-file all.lock
 	{ echo "# The versions that the committed results were made with. Written by \`make lock\` from pyproject.toml."; \
 	  awk '/^[^ ]/ {out = /$(CUDA)/} !out' all.lock; } > requirements.lock
 	{ echo "# What torch needs on Linux for a GPU. Written by \`make lock\`."; \
 	  awk '/^[^ ]/ {out = /$(CUDA)/} out' all.lock; } > requirements-cuda.lock
-	rm all.lock
+	cp requirements-services.lock services.lock
+	$(COMPILE) --extra services $(UPGRADE) --override requirements.lock --output-file services.lock
+	{ echo "# What \`make test-services\` needs beyond requirements.lock. Written by \`make lock\` from pyproject.toml."; \
+	  awk 'NR == FNR {known[$$1]; next} /^[^ ]/ {out = !(/^#/ || $$1 in known || /$(CUDA)/)} out' \
+	    requirements.lock services.lock; } > requirements-services.lock
+	rm all.lock services.lock

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -90,11 +91,23 @@ def _open() -> "tuple[MlflowClient, str]":
     try:
         with _lock():
             client = mlflow.MlflowClient(uri())
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            return client, experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifacts)
+            return client, _experiment(client, artifacts)
     except Exception as error:  # sqlalchemy's, requests' or MLflow's own
         way = "start its server, or move the file away"
         raise Refusal(f"MLflow's store {uri()} can't be opened ({reason(error)[:200]}); {way}.") from error
+
+
+def _experiment(client: "MlflowClient", artifacts: str | None) -> str:
+    """The experiment's id; it is made where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    if not (found := client.get_experiment_by_name(EXPERIMENT)):
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifacts))
+        except MlflowException:  # on a server another may just have made it
+            if not (found := client.get_experiment_by_name(EXPERIMENT)):
+                raise
+    return str(found.experiment_id)
 
 
 def _every(client: "MlflowClient", experiment: str, wanted: str) -> "Iterator[Run]":
@@ -113,9 +126,10 @@ def _runs(client: "MlflowClient", experiment: str, fingerprint: str, status: str
 
 
 def _close_stale(client: "MlflowClient", experiment: str, fingerprint: str) -> None:
-    """End as KILLED what its process left RUNNING when it died without a word."""
+    """End as KILLED what its process left RUNNING when it died without a word; another may train the same just now."""
     for run in _runs(client, experiment, fingerprint, "RUNNING"):
-        client.set_terminated(run.info.run_id, "KILLED")
+        if _has_ended(run.data.tags.get("process")):
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 # Children: models
@@ -280,19 +294,27 @@ def reconcile(config: Config) -> None:
 
 
 def _one_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) -> str:
-    runs = _runs(client, experiment, origin["fingerprint"], "FINISHED")
-    for double in runs[1:]:  # two experiments trained the same model at the same time
-        client.delete_run(double.info.run_id)
-    return str(runs[0].info.run_id) if runs else _restore_child(client, experiment, origin)
+    return _only(client, experiment, origin["fingerprint"], partial(_restore_child, client, experiment, origin))
 
 
 def _one_parent(client: "MlflowClient", experiment: str, config: Config, models: list[dict[str, Any]]) -> str:
     figures = summary.read(paths.METRICS)
     fingerprint = provenance.of_result(config, models, figures)
-    runs = _runs(client, experiment, fingerprint, "FINISHED")
-    if runs:
-        return str(runs[0].info.run_id)
-    return _create_parent(client, experiment, fingerprint, config, models, figures)
+    create = partial(_create_parent, client, experiment, fingerprint, config, models, figures)
+    return _only(client, experiment, fingerprint, create)
+
+
+def _only(client: "MlflowClient", experiment: str, fingerprint: str, create: Callable[[], str]) -> str:
+    """The id of the one FINISHED run with this fingerprint, made where there is none; later doubles are deleted.
+
+    Two may make it at once on a server, where no lock holds the other: who comes last sees both.
+    """
+    if not _runs(client, experiment, fingerprint, "FINISHED"):
+        create()
+    first, *doubles = _runs(client, experiment, fingerprint, "FINISHED")
+    for double in doubles:
+        client.delete_run(double.info.run_id)
+    return str(first.info.run_id)
 
 
 def _create_parent(
@@ -480,7 +502,7 @@ def close_dead() -> tuple[list[str], list[str]]:
     client, experiment = _open()
     closed, alive = [], []
     for run in _every(client, experiment, "attributes.status = 'RUNNING'"):
-        if _has_ended(run.data.tags.get("process", "")):
+        if _has_ended(run.data.tags.get("process")):
             client.set_terminated(run.info.run_id, "KILLED")
             closed.append(str(run.info.run_name))
         else:
@@ -537,9 +559,11 @@ def _process() -> str:
     return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
 
 
-def _has_ended(process: str) -> bool:
+def _has_ended(process: str | None) -> bool:
     """Whether such a process is of this host and runs no more; of another host nobody can tell from here."""
-    host, number, start = [*process.split(" "), "", ""][:3]
+    if process is None:  # the run is from before runs said so
+        return True
+    host, number, start = process.split(" ")
     if host != socket.gethostname():
         return False
     try:

@@ -1,9 +1,16 @@
 """A small repository like the demo's, in which tests run the real pipeline: DVC, MLflow and all."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import requests
 
 from naevi import demo
 
@@ -32,7 +39,8 @@ def make(folder: Path) -> None:
 
 def clean() -> dict[str, str]:
     """The environment without what steers DVC, MLflow and naevi; its programs are those beside this Python."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "NAEVI_"))}
+    steers = ("AWS_", "DVC_", "MLFLOW_", "NAEVI_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(steers)}
     return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])}
 
 
@@ -43,3 +51,43 @@ def run(folder: Path, *command: str, check: bool = True, **environment: str) -> 
     )
     assert done.returncode == 0 or not check, done.stdout
     return done.stdout
+
+
+def free_port() -> int:
+    """A port of this machine's own address that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def server(folder: Path, *command: str, answers: str, **environment: str) -> Iterator[None]:
+    """A server that runs there from when `answers`, an address of it, does until the block ends."""
+    with (folder / "server.log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=clean() | environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            for _ in range(240):
+                assert process.poll() is None, Path(log.name).read_text(encoding="utf-8")
+                if _answers(answers):
+                    break
+                time.sleep(0.5)
+            else:
+                raise AssertionError(Path(log.name).read_text(encoding="utf-8"))
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too, none of which has anything to keep
+            process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=5).ok
+    except requests.ConnectionError:
+        return False

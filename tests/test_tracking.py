@@ -13,6 +13,7 @@ from PIL import Image
 
 from naevi import tracking
 from tests import pipeline
+from tests.conftest import ROOT
 from tests.test_training import phantoms
 
 ORIGIN: dict[str, Any] = {
@@ -95,7 +96,7 @@ def test_sigterm_ends_the_run_as_killed(root: Path) -> None:
         "import time; from tests.test_tracking import ORIGIN; from naevi import tracking\n"
         "with tracking.child(ORIGIN):\n    print('open', flush=True); time.sleep(60)"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -110,7 +111,8 @@ def test_sigterm_ends_the_run_as_killed(root: Path) -> None:
 
 
 def test_a_run_whose_process_died_is_closed_by_the_next(root: Path) -> None:
-    tracking.Child(ORIGIN, live=True)  # and never ends
+    script = "from tests.test_tracking import ORIGIN, tracking; tracking.Child(ORIGIN, live=True)"  # and never ends
+    subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
 
     with tracking.child(ORIGIN):
         pass

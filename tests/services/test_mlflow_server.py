@@ -1,0 +1,163 @@
+"""A team's MLflow: a server on PostgreSQL that hands out the artifacts itself, and several who write to it at once."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from naevi import paths
+from tests import pipeline
+from tests.conftest import ROOT
+
+pytest.importorskip("psycopg2", reason="psycopg2 is not installed; `make test-services` installs it")
+# Where Debian keeps them, beside PATH.
+PLACES = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+TRACK = ("dvc", "repro", "--single-item", "--force", "track")
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """The address of a database in a throwaway cluster, for SQLAlchemy."""
+    if not shutil.which("initdb", path=PLACES):
+        pytest.skip("PostgreSQL is not installed (no initdb); `apt-get install postgresql` installs it")
+    with tempfile.TemporaryDirectory() as folder:
+        owner: dict[str, Any] = {}
+        if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
+            owner = {"user": "nobody", "extra_groups": []}
+            shutil.chown(folder, "nobody")
+
+        def run(program: str, *arguments: str) -> None:
+            with (Path(folder) / "log").open("a", encoding="utf-8") as log:
+                call = [str(shutil.which(program, path=PLACES)), *arguments]
+                done = subprocess.run(call, cwd=folder, stdout=log, stderr=log, check=False, **owner)
+            assert done.returncode == 0, (Path(folder) / "log").read_text(encoding="utf-8")
+
+        port = pipeline.free_port()
+        run("initdb", "--pgdata=data", "--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256")
+        run("pg_ctl", "start", "--pgdata=data", f"--options=-h 127.0.0.1 -p {port} -k {folder}")
+        try:
+            commands = ("create role mlflow login password 'secret'", "create database mlflow owner mlflow")
+            for command in commands:
+                run("psql", f"--host={folder}", f"--port={port}", "--username=postgres", f"--command={command}")
+            yield f"postgresql+psycopg2://mlflow:secret@127.0.0.1:{port}/mlflow"
+        finally:
+            run("pg_ctl", "stop", "--pgdata=data", "--mode=fast")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the server keeps artifacts."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[str]:
+    """Of the server."""
+    port = pipeline.free_port()
+    address = f"http://127.0.0.1:{port}"
+    with postgresql() as database:
+        command = ["mlflow", "server", "--backend-store-uri", database, "--artifacts-destination", str(kept)]
+        # One worker: uvicorn ends those of several that are slow to start, as on a busy machine.
+        where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        folder = tmp_path_factory.mktemp("server")
+        lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with pipeline.server(folder, *command, *where, answers=f"{address}/health", **lean):
+            yield address
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory, address: str) -> list[Path]:
+    """Two, of different seeds, whose first runs wrote to the server at once."""
+    folders = [tmp_path_factory.mktemp("writers") / name for name in ("one", "two")]
+    for folder in folders:
+        with contextlib.chdir(ROOT):
+            pipeline.make(folder)
+    at_once(address, {folder: ("dvc", "exp", "run", "-S", f"train.seed={seed}") for seed, folder in enumerate(folders)})
+    return folders
+
+
+def at_once(address: str, commands: dict[Path, tuple[str, ...]]) -> None:
+    """Run commands in their folders, all at the same time, with the server as MLflow's store."""
+    with ThreadPoolExecutor() as pool:
+        submitted = partial(pool.submit, pipeline.run, MLFLOW_TRACKING_URI=address)
+        for each in [submitted(folder, *command) for folder, command in commands.items()]:
+            each.result()
+
+
+def runs(address: str, kind: str) -> list[Run]:
+    """All runs of a kind that are not deleted, whatever became of them."""
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name("naevi")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], f"tags.kind = '{kind}'"))
+
+
+def check(address: str) -> None:
+    """Two results, each once, each with its three models."""
+    parents, children = runs(address, "result"), runs(address, "model")
+    assert sorted(run.data.params["train.seed"] for run in parents) == ["0", "1"]
+    for parent in parents:
+        own = [run for run in children if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
+        assert sorted(run.data.tags["fingerprint"] for run in own) == sorted(parent.data.tags["children"].split())
+        assert {run.data.params["train.seed"] for run in own} == {parent.data.params["train.seed"]}
+    assert len(children) == 6
+
+
+def test_two_who_write_at_once_stand_there_once_each(repositories: list[Path], address: str) -> None:
+    check(address)
+    assert not any((folder / "mlflow.db").exists() for folder in repositories)
+
+
+def test_artifacts_pass_through_the_server(repositories: list[Path], address: str, kept: Path, tmp_path: Path) -> None:
+    for run in (*runs(address, "result"), *runs(address, "model")):
+        assert str(run.info.artifact_uri).startswith("mlflow-artifacts:/")
+    (run,) = [run for run in runs(address, "result") if run.data.params["train.seed"] == "1"]
+
+    file = mlflow.artifacts.download_artifacts(
+        run_id=run.info.run_id, artifact_path="metrics.json", dst_path=str(tmp_path), tracking_uri=address
+    )
+
+    expected = (repositories[1] / paths.METRICS).read_bytes()
+    assert Path(file).read_bytes() == expected
+    assert expected in [file.read_bytes() for file in kept.rglob("metrics.json")]
+
+
+def test_a_champion_is_promoted_and_used_through_the_server(
+    repositories: list[Path], address: str, tmp_path: Path
+) -> None:
+    one, two = repositories
+    told = pipeline.run(one, "python", "-m", "naevi", "promote", "workspace", MLFLOW_TRACKING_URI=address)
+    assert told == "workspace is the first champion: version 1.\n"
+
+    image = sorted((one / paths.RAW / "images").iterdir())[0]
+    for folder, model in ((one, "data/models/all"), (two, "models:/naevi@champion")):
+        command = ("python", "-m", "naevi", "predict", str(image), "--model", model)
+        pipeline.run(folder, *command, "--out", str(tmp_path / folder.name), MLFLOW_TRACKING_URI=address)
+
+    masks = [(tmp_path / folder.name / "masks" / image.name).read_bytes() for folder in repositories]
+    assert masks[0] == masks[1]
+
+
+def test_two_who_record_the_same_result_at_once_leave_it_once(
+    repositories: list[Path], address: str, tmp_path: Path
+) -> None:
+    shutil.copytree(repositories[1], tmp_path / "same", symlinks=True)
+    client = MlflowClient(address)
+    for run in (*runs(address, "result"), *runs(address, "model")):
+        if run.data.params["train.seed"] == "1":
+            client.delete_run(run.info.run_id)
+
+    at_once(address, dict.fromkeys([repositories[1], tmp_path / "same"], TRACK))
+
+    check(address)
