@@ -66,13 +66,13 @@ def _fingerprints(report: str | None) -> list[str]:
 
 def _amiss(wanted: dict[str, dict[str, str]]) -> dict[str, str]:
     """What the store lacks of the wanted results, by their fingerprints."""
-    held = tracking.held()
-    missing = {fingerprint: "missing" for fingerprint in wanted if fingerprint not in held}
-    return missing | {
-        fingerprint: f"without {held[fingerprint].lacking} of its models"
-        for fingerprint in wanted
-        if fingerprint in held and held[fingerprint].lacking
-    }
+    held, found = tracking.held(), {}
+    for fingerprint in wanted:
+        if fingerprint not in held:
+            found[fingerprint] = "missing"
+        elif lacking := held[fingerprint].lacking:
+            found[fingerprint] = f"without {lacking} of its models"
+    return found
 
 
 def _made_one(wanted: dict[str, dict[str, str]]) -> list[str]:
