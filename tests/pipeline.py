@@ -1,9 +1,16 @@
 """A small repository like the demo's, in which tests run the real pipeline: DVC, MLflow and all."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import requests
 
 from naevi import demo
 
@@ -43,3 +50,35 @@ def run(folder: Path, *command: str, check: bool = True, **environment: str) -> 
     )
     assert done.returncode == 0 or not check, done.stdout
     return done.stdout
+
+
+@contextmanager
+def served(folder: Path, *command: str, **environment: str) -> Iterator[str]:
+    """The address, on this machine, of a server that this command starts there; its log is there too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address, log = f"http://127.0.0.1:{port}", folder / "log"
+    with log.open("w", encoding="utf-8") as output:
+        server = subprocess.Popen(
+            [*command, "--port", port],
+            cwd=folder,
+            env=clean() | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        for _ in range(240):
+            assert server.poll() is None, log.read_text(encoding="utf-8")
+            try:
+                if requests.get(f"{address}/health", timeout=5).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.5)
+        else:
+            raise AssertionError(log.read_text(encoding="utf-8"))
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(timeout=30)

@@ -1,11 +1,6 @@
 """The model as MLflow serves it, over HTTP, from a folder that knows nothing of the repository."""
 
 import base64
-import os
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,38 +18,10 @@ def address(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Of `mlflow models serve` with the result's model."""
     store = f"sqlite:///{small_repository / 'mlflow.db'}"
     (result,) = mlflow.MlflowClient(store).search_runs(["1"], "tags.kind = 'result'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     environment = {"MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    model = f"runs:/{result.info.run_id}/model"
-    folder = tmp_path_factory.mktemp("elsewhere")
-    with (folder / "log").open("w", encoding="utf-8") as log:
-        server = subprocess.Popen(
-            ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port)],
-            cwd=folder,
-            env=pipeline.clean() | environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield _once_it_answers(f"http://127.0.0.1:{port}", server, folder / "log")
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(timeout=30)
-
-
-def _once_it_answers(address: str, server: subprocess.Popen[bytes], log: Path) -> str:
-    for _ in range(240):
-        assert server.poll() is None, log.read_text(encoding="utf-8")
-        try:
-            if requests.get(f"{address}/ping", timeout=5).ok:
-                return address
-        except requests.ConnectionError:
-            pass
-        time.sleep(0.5)
-    raise AssertionError(log.read_text(encoding="utf-8"))
+    command = ["mlflow", "models", "serve", "-m", f"runs:/{result.info.run_id}/model", "--env-manager", "local"]
+    with pipeline.served(tmp_path_factory.mktemp("elsewhere"), *command, **environment) as address:
+        yield address
 
 
 def asked(address: str, *contents: bytes) -> requests.Response:

@@ -110,7 +110,7 @@ def test_sigterm_ends_the_run_as_killed(root: Path) -> None:
 
 
 def test_a_run_whose_process_died_is_closed_by_the_next(root: Path) -> None:
-    tracking.Child(ORIGIN, live=True)  # and never ends
+    tracking._begin(ORIGIN)  # and never ends
 
     with tracking.child(ORIGIN):
         pass
