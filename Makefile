@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test setup demo demo-ui repro ui result table compare promote rollback history lock
+.PHONY: test setup demo demo-ui repro ui result table compare experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -16,11 +16,11 @@ test: setup
 
 setup: .venv/installed
 
-.venv/installed: requirements.lock
+.venv/installed: requirements.lock requirements-cuda.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("naevi needs Python 3.11 or newer; this is " + sys.version.split()[0] + ", so name another: make PYTHON=python3.12")'
 	@echo "Installing into .venv: 6 to 7 GB with CUDA's libraries; the README says how to take the small CPU-only torch."
 	$(PYTHON) -m venv .venv
-	python -m pip install --quiet --requirement requirements.lock
+	python -m pip install --quiet --require-hashes --requirement requirements.lock --requirement requirements-cuda.lock
 	@touch $@
 
 demo: setup
@@ -59,16 +59,28 @@ promote: setup
 rollback: setup
 	python -m naevi rollback
 
+# Of a hundred columns those that one compares: parameters that differ, Dice and IoU.
+experiments: setup
+	dvc exp show --only-changed --no-pager --precision 4 --drop \
+	  '^(?!Experiment$$|(dice|iou)\.(mean|low|high)$$|val\.dice$$|(data|preprocess|split|model|train|evaluate|runtime|cv)\.)'
+
 # make history COMMITS=50
 history: setup
 	python -m naevi history $(if $(COMMITS),--commits $(COMMITS))
 
-# Needs uv; versions stay where they may, unless UPGRADE=--upgrade. CUDA's libraries and triton are left out: torch pins
-# them itself, and so a CPU-only torch stays.
+# make verify COMMITS=50
+verify: setup
+	python -m naevi verify $(if $(COMMITS),--commits $(COMMITS))
+
+# Needs uv; versions stay where they may, unless UPGRADE=--upgrade. CUDA's libraries have a lock of their own, so that a
+# CPU-only torch needs none of them.
+CUDA := ^(nvidia-|cuda-|triton=)
 lock:
-	cp requirements.lock requirements.lock.new
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --quiet $(UPGRADE) \
-	  --output-file requirements.lock.new
+	cat requirements.lock requirements-cuda.lock > all.lock
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
+	  --quiet $(UPGRADE) --output-file all.lock
 	{ echo "# The versions that the committed results were made with. Written by \`make lock\` from pyproject.toml."; \
-	  grep -vE '^(#|nvidia-|cuda-|triton=)' requirements.lock.new; } > requirements.lock
-	rm requirements.lock.new
+	  awk '/^[^ ]/ {out = /$(CUDA)/} !out' all.lock; } > requirements.lock
+	{ echo "# What torch needs on Linux for a GPU. Written by \`make lock\`."; \
+	  awk '/^[^ ]/ {out = /$(CUDA)/} out' all.lock; } > requirements-cuda.lock
+	rm all.lock

@@ -32,6 +32,10 @@ def main() -> None:
     command.add_argument("-n", "--commits", type=_number, default=history.COMMITS, help="at most, the newest first")
     command.set_defaults(run=lambda arguments: print(history.table(arguments.commits), end=""))
 
+    command = commands.add_parser("verify", help="hold MLflow against git's results, both ways, and repair it")
+    command.add_argument("-n", "--commits", type=_number, default=history.COMMITS, help="at most, the newest first")
+    command.set_defaults(run=_verify)
+
     command = commands.add_parser("score", help="test a model on other labelled images, with a report")
     command.add_argument("images", type=Path, help="folder or archive of images")
     command.add_argument("masks", type=Path, help="folder or archive of masks with the names of the images")
@@ -50,10 +54,20 @@ def main() -> None:
 
     command = commands.add_parser("predict", help="write masks, pictures and a table of what a model finds in images")
     command.add_argument("images", type=Path, nargs="+", help="images, folders or archives of them")
-    command.add_argument("--model", default=str(paths.model("all")), help="its folder, or MLflow's runs:/<id>/model")
+    command.add_argument(
+        "--model", default=str(paths.model("all")), help="its folder, or MLflow's models:/… or runs:/…"
+    )
     command.add_argument("--out", type=Path, required=True, help="folder for masks/, overlays/ and lesions.csv")
     command.add_argument("--force", action="store_true", help="overwrite what --out holds of the same names")
     command.set_defaults(run=_predict)
+
+    command = commands.add_parser("export", help="write a model as ONNX, for other programs")
+    command.add_argument(
+        "--model", default=str(paths.model("all")), help="its folder, or MLflow's models:/… or runs:/…"
+    )
+    command.add_argument("--out", type=Path, required=True, help="a new .onnx")
+    command.add_argument("--force", action="store_true", help="overwrite it")
+    command.set_defaults(run=_export)
 
     command = commands.add_parser("cutout", help="lay what a model finds in an image over another image")
     command.add_argument("image", type=Path)
@@ -93,6 +107,12 @@ def _roll_back(_: argparse.Namespace) -> None:
     print(promotion.roll_back())
 
 
+def _verify(arguments: argparse.Namespace) -> None:
+    from naevi import verification
+
+    verification.main(arguments.commits)
+
+
 def _score(arguments: argparse.Namespace) -> None:
     from naevi import external
 
@@ -102,14 +122,24 @@ def _score(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from naevi import findings
 
-    model = arguments.model
-    if model.startswith(("runs:/", "models:/")):
-        from naevi import tracking
-
-        model = tracking.fetched(model)
-    skipped = findings.write(Path(model), arguments.images, arguments.out, force=arguments.force)
+    skipped = findings.write(_model(arguments.model), arguments.images, arguments.out, force=arguments.force)
     if skipped:
         raise refusal.Refusal(f"{len(skipped)} file(s) were skipped, since they can't be read; see above.")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from naevi import export
+
+    export.write(_model(arguments.model), arguments.out, force=arguments.force)
+
+
+def _model(name: str) -> Path:
+    """The folder of a model; one that MLflow holds is brought here."""
+    if not name.startswith(("runs:/", "models:/")):
+        return Path(name)
+    from naevi import tracking
+
+    return tracking.fetched(name)
 
 
 def _cutout(arguments: argparse.Namespace) -> None:

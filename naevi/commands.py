@@ -9,17 +9,24 @@ from pathlib import Path
 from naevi.refusal import Refusal
 
 
-def run(*command: str, folder: Path = Path(), show: bool = False, without: tuple[str, ...] = ()) -> str:
+def run(
+    *command: str,
+    folder: Path = Path(),
+    show: bool = False,
+    without: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> str:
     """Run a command in a folder and return what it printed; with `show` it is shown instead, as it comes.
 
-    It finds this environment's programs first; the environment variables in `without` are hidden from it. Raises
-    Refusal when it fails.
+    It finds this environment's programs first; the environment variables in `without` are hidden from it, those in
+    `environment` are added. Raises Refusal when it fails.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in without}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=None if show else subprocess.PIPE, text=True, check=False
+    kept = {key: value for key, value in os.environ.items() if key not in without}
+    kept |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])} | (
+        environment or {}
     )
+    output = None if show else subprocess.PIPE
+    done = subprocess.run(command, cwd=folder, env=kept, stdout=output, text=True, check=False)
     if done.returncode:
         raise Refusal(f"`{shlex.join(command)}` ended with exit code {done.returncode}; what it said stands above.")
     return done.stdout or ""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from naevi import calibration, dataset, metrics, model_file, paths, splitting, summary, surfaces, whole
 from naevi.config import Config, EvaluateConfig
 from naevi.images import read_mask, write_mask
-from naevi.prediction import at_size, cleaned, decided, probabilities
+from naevi.prediction import at_size, masked, probabilities
 from naevi.progress import progress
 from naevi.runtime import Runtime, resolve
 
@@ -75,12 +75,7 @@ def _score(image_id: str, probability: Tensor, settings: EvaluateConfig, names: 
     mask = read_mask(paths.RAW / "masks" / f"{image_id}.png")
     height, width = mask.shape
     resized = at_size(probability, height=height, width=width)
-    prediction = cleaned(
-        decided(resized, settings.threshold).numpy(),
-        classes=len(names),
-        fill_holes=settings.fill_holes,
-        largest_only=settings.largest_only,
-    )
+    prediction = masked(resized, settings)
     if keep:
         write_mask(keep / f"{image_id}.png", prediction)
     counts = metrics.counts(mask[None], prediction[None], classes=len(names))

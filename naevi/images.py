@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,11 +118,11 @@ def write_image(path: Path, pixels: Pixels) -> None:
     Image.fromarray(pixels).save(path, format="PNG", compress_level=1)
 
 
-def write_mask(path: Path, mask: Pixels) -> None:
+def write_mask(file: Path | IO[bytes], mask: Pixels) -> None:
     """A PNG of a mask, uint8 (H, W) of classes: the background black, class 1 white, others in colors."""
     picture = Image.fromarray(mask)
     picture.putpalette(PALETTE)
-    picture.save(path, format="PNG", compress_level=1)
+    picture.save(file, format="PNG", compress_level=1)
 
 
 def pixel_sha256(image: Pixels) -> str:

@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from naevi.config import EvaluateConfig
 from naevi.dataset import scaled
 from naevi.images import Pixels
 from naevi.runtime import Runtime
@@ -36,13 +37,14 @@ def probabilities(
             view = batch.flip(axes)
             with runtime.autocast():
                 logits = network(view.mT if exchanged else view).float()
-            found = _activated(logits)
+            found = activated(logits)
             total = total + (found.mT if exchanged else found).flip(axes)
         parts.append(total / len(views))
     return torch.cat(parts)
 
 
-def _activated(logits: Tensor) -> Tensor:
+def activated(logits: Tensor) -> Tensor:
+    """Probabilities (N, C, H, W) from logits of that shape: by sigmoid where C is 1, else by softmax over C."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
@@ -64,6 +66,16 @@ def decided(probability: Tensor, threshold: float) -> Tensor:
     if probability.shape[-3] == 1:
         return (probability >= threshold).squeeze(-3).to(torch.uint8)
     return probability.max(dim=-3).indices.to(torch.uint8)  # argmax takes thirty times as long on a CPU
+
+
+def masked(probability: Tensor, settings: EvaluateConfig) -> Pixels:
+    """The prediction, uint8 (H, W) of classes, that follows from probabilities, float32 (C, H, W)."""
+    return cleaned(
+        decided(probability, settings.threshold).numpy(),
+        classes=max(2, len(probability)),
+        fill_holes=settings.fill_holes,
+        largest_only=settings.largest_only,
+    )
 
 
 def cleaned(prediction: Pixels, *, classes: int, fill_holes: bool, largest_only: bool) -> Pixels:

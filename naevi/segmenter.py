@@ -41,12 +41,7 @@ class Segmenter:
 
     def mask(self, probability: NDArray[np.float32]) -> Pixels:
         """The mask, uint8 (H, W) of classes, that follows from probabilities (C, H, W)."""
-        return prediction.cleaned(
-            prediction.decided(torch.from_numpy(probability), self.settings.threshold).numpy(),
-            classes=len(self.names),
-            fill_holes=self.settings.fill_holes,
-            largest_only=self.settings.largest_only,
-        )
+        return prediction.masked(torch.from_numpy(probability), self.settings)
 
 
 def load(model: Path, params: Path = paths.PARAMS) -> Segmenter:

@@ -24,7 +24,7 @@ SIGNATURE = ModelSignature(Schema([ColSpec("binary", "image")]), Schema([ColSpec
 
 def _png(mask: Pixels) -> bytes:
     buffer = io.BytesIO()
-    write_mask(buffer, mask)  # type: ignore[arg-type]  # Pillow writes to both
+    write_mask(buffer, mask)
     return buffer.getvalue()
 
 

@@ -6,12 +6,13 @@ fingerprint of params.yaml, models and figures. Only FINISHED runs count, and th
 MLflow is imported where it is used: it takes seconds, and other stages never need it.
 """
 
-import contextlib
+import importlib.metadata
 import json
 import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import psutil
 from filelock import FileLock
 
 from naevi import paths, provenance, summary, tables
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from naevi.checkpoint import Row  # torch comes with both
     from naevi.dataset import Lesions
 
 EXPERIMENT = "naevi"  # also the name of the registered model
@@ -64,9 +66,9 @@ SERVED_WITH = [
 # environment says holds for both.
 PATIENCE = 60
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+FINISHED = "attributes.status = 'FINISHED'"
 PHANTOMS_NOTE = "Phantoms, not patients: these figures say nothing about real lesions."
 
-Row = dict[str, float]
 Action = Callable[["MlflowClient", str], object]
 
 
@@ -111,10 +113,19 @@ def _why(error: Exception) -> str:
     return text if len(text) <= 240 else f"{text[:120]} … {text[-120:]}"
 
 
+def _every(client: "MlflowClient", experiment: str, wanted: str) -> "Iterator[Run]":
+    """All runs that a filter of MLflow's wants, the oldest first."""
+    token = None
+    while token != "":
+        page = client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"], page_token=token)
+        yield from page
+        token = page.token or ""
+
+
 def _runs(client: "MlflowClient", experiment: str, fingerprint: str, status: str) -> "list[Run]":
     """Runs with this fingerprint and status, the oldest first."""
     wanted = f"tags.fingerprint = '{fingerprint}' and attributes.status = '{status}'"
-    return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"]))
+    return list(_every(client, experiment, wanted))
 
 
 def _close_stale(client: "MlflowClient", experiment: str, fingerprint: str) -> None:
@@ -143,12 +154,12 @@ class Child:
         if live:  # a daemon, which the process doesn't wait for when it ends
             Thread(target=self._work, args=[origin], daemon=True).start()
 
-    def catch_up(self, history: list[Row], validation: "Lesions | None") -> None:
+    def catch_up(self, history: "list[Row]", validation: "Lesions | None") -> None:
         """Log what an earlier run, which was killed, came to; the validation images are those that become pictures."""
         self._watched = validation
         self._todo.put(partial(_log_history, rows=history, at=_now()))
 
-    def log_epoch(self, row: Row, predictions: Pixels | None = None) -> None:
+    def log_epoch(self, row: "Row", predictions: Pixels | None = None) -> None:
         """Log a row of the history, and images per second, which no file has; now and then a picture.
 
         `predictions` are those of the validation images, uint8 (N, H, W) of classes.
@@ -262,7 +273,7 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-def _log_history(client: "MlflowClient", run_id: str, rows: list[Row], at: int) -> None:
+def _log_history(client: "MlflowClient", run_id: str, rows: "list[Row]", at: int) -> None:
     from mlflow.entities import Metric
 
     points = [
@@ -374,7 +385,7 @@ def _log_usable_model(run_id: str) -> None:
             code_paths=[str(code)],
             signature=serving.SIGNATURE,
             input_example=serving.EXAMPLE,
-            pip_requirements=[f"{name}=={version(name)}" for name in SERVED_WITH],
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in SERVED_WITH],
         )
 
 
@@ -409,10 +420,8 @@ class Champion(NamedTuple):
 def results() -> list[Result]:
     """The finished results, the oldest first."""
     client, experiment = _open()
-    wanted = "tags.kind = 'result' and attributes.status = 'FINISHED'"
-    runs = client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"])
     found = []
-    for run in runs:
+    for run in _every(client, experiment, f"{FINISHED} and tags.kind = 'result'"):
         models = [each.model_id for each in run.outputs.model_outputs] if run.outputs else []
         found.append(Result(run.info.run_id, models[0] if models else None, _per_image(run.info.run_id)))
     return found
@@ -420,26 +429,22 @@ def results() -> list[Result]:
 
 def champion() -> Champion | None:
     """The champion, None where there is none yet."""
-    from mlflow.exceptions import MlflowException
-
     client, _ = _open()
-    try:
-        found = client.get_model_version_by_alias(EXPERIMENT, CHAMPION)
-    except MlflowException:
+    registered = client.search_registered_models(f"name = '{EXPERIMENT}'")
+    if not registered or CHAMPION not in registered[0].aliases:
         return None
+    found = client.get_model_version_by_alias(EXPERIMENT, CHAMPION)
     return Champion(str(found.version), found.tags.get("before"), str(found.run_id), _per_image(str(found.run_id)))
 
 
 def crown(result: Result, tags: dict[str, str]) -> str:
     """Register the model of a result with these tags and make it champion; return its version."""
-    from mlflow.exceptions import MlflowException
-
     client, _ = _open()
-    with contextlib.suppress(MlflowException):  # it is there already
+    if not client.search_registered_models(f"name = '{EXPERIMENT}'"):
         client.create_registered_model(EXPERIMENT)
     source, model = f"models:/{result.model}", result.model
     version = str(client.create_model_version(EXPERIMENT, source, result.run, tags, model_id=model).version)
-    client.set_registered_model_alias(EXPERIMENT, CHAMPION, version)
+    recrown(version)
     return version
 
 
@@ -472,11 +477,69 @@ def fetched(address: str) -> Path:
     return found[0]
 
 
+# The store as a whole, see `verification`
+
+
+class Held(NamedTuple):
+    """A finished result in the store."""
+
+    name: str
+    runs: list[str]  # the oldest first; all but one are too many
+    lacking: int  # of its models, those that have no finished run
+    experiments: list[str]  # the names of the DVC experiments with this result
+    baseline: str  # the commit that it started from
+    orphan: bool  # marked as one that git doesn't know
+
+
+def held() -> dict[str, Held]:
+    """The finished results by their fingerprints, the oldest first."""
+    client, experiment = _open()
+    runs: dict[str, list[Run]] = {}
+    for run in _every(client, experiment, FINISHED):
+        runs.setdefault(run.data.tags["fingerprint"], []).append(run)
+    found = {}
+    for fingerprint, same in runs.items():
+        tags = same[0].data.tags
+        if tags["kind"] == "result":
+            found[fingerprint] = Held(
+                name=str(same[0].info.run_name),
+                runs=[str(run.info.run_id) for run in same],
+                lacking=sum(child not in runs for child in tags["children"].split()),
+                experiments=tags.get("dvc.experiments", "").split(),
+                baseline=tags["dvc.baseline"],
+                orphan=tags.get("orphan") == "true",
+            )
+    return found
+
+
+def close_dead() -> tuple[list[str], list[str]]:
+    """End as KILLED the runs whose process on this host is gone; return their names, and those of what still runs."""
+    client, experiment = _open()
+    closed, alive = [], []
+    for run in _every(client, experiment, "attributes.status = 'RUNNING'"):
+        if _has_ended(run.data.tags.get("process", "")):
+            client.set_terminated(run.info.run_id, "KILLED")
+            closed.append(str(run.info.run_name))
+        else:
+            alive.append(str(run.info.run_name))
+    return closed, alive
+
+
+def remove(run: str) -> None:
+    """Delete a run, which `mlflow runs restore` brings back."""
+    _open()[0].delete_run(run)
+
+
+def tag(run: str, key: str, value: str) -> None:
+    """Give a run a tag."""
+    _open()[0].set_tag(run, key, value)
+
+
 # Words in MLflow's terms
 
 
 def _tags(fingerprint: str, dataset: str) -> dict[str, str]:
-    tags = {"fingerprint": fingerprint, "dataset": dataset, "mlflow.source.name": "dvc repro"}
+    tags = {"fingerprint": fingerprint, "dataset": dataset, "mlflow.source.name": "dvc repro", "process": _process()}
     return tags | ({"mlflow.note.content": PHANTOMS_NOTE} if dataset == "phantoms" else {})
 
 
@@ -504,6 +567,22 @@ def _outs() -> dict[str, str]:
 def _head() -> str:
     found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or "none"
+
+
+def _process() -> str:
+    """This process: host, number and start, which no other has."""
+    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
+
+
+def _has_ended(process: str) -> bool:
+    """Whether such a process is of this host and runs no more; of another host nobody can tell from here."""
+    host, number, start = [*process.split(" "), "", ""][:3]
+    if host != socket.gethostname():
+        return False
+    try:
+        return str(psutil.Process(int(number)).create_time()) != start
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _exists(client: "MlflowClient", run_id: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from naevi import paths
+from naevi import demo, paths
 from tests import pipeline
 
 
@@ -15,9 +15,7 @@ def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory)
     """The small one, and an experiment `better` that trains longer."""
     folder = tmp_path_factory.mktemp("promotion") / "repository"
     shutil.copytree(small_repository, folder, symlinks=True)
-    pipeline.run(folder, "git", "add", "--all")
-    who = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
-    pipeline.run(folder, "git", *who, "commit", "--quiet", "--message", "Run it")
+    demo.commit(folder, "Run it")
     pipeline.run(folder, "dvc", "exp", "run", "--temp", "--name", "better", "--set-param", "train.epochs=25")
     return folder
 
