@@ -145,7 +145,7 @@ def told(printed: str) -> str:
     return "".join(line for line in printed.splitlines(keepends=True) if line.startswith("naevi: "))
 
 
-def trained(repository: Path, item: str, address: str, patience: int = 60) -> str:
+def trained(repository: Path, item: str, address: str, patience: int = 600) -> str:
     """What a training prints whose MLflow is there."""
     shutil.rmtree(repository / paths.model(item), ignore_errors=True)
     return pipeline.run(repository, *training(item, patience), MLFLOW_TRACKING_URI=address, **AT_ONCE)
@@ -167,7 +167,7 @@ def test_training_comes_to_the_same_model_and_says_once_that_it_is_not_logged(
     small_repository: Path, repository: Path, server: str, client: mlflow.MlflowClient, fault: str, moment: str
 ) -> None:
     waits = fault in ("slow", "silent")
-    patience = 60 if not waits else 3 if moment == START else 20  # later, what comes before must be logged
+    patience = 600 if not waits else 3 if moment == START else 20  # later, what comes before must be logged
     why = WAITED if waits else ".+"
 
     with broken(server, fault, moment) as address:
