@@ -69,7 +69,7 @@ def served(folder: Path, *command: str, **environment: str) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        for _ in range(240):
+        for _ in range(1200):
             assert server.poll() is None, log.read_text(encoding="utf-8")
             try:
                 if requests.get(f"{address}/health", timeout=5).ok:
