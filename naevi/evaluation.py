@@ -122,8 +122,10 @@ def write(test: Scored, figures: dict[str, Any], names: list[str]) -> None:
         paths.RISK_COVERAGE: calibration.risk_coverage(images.confidence, images.dice),
     }
     for path, rows in tables.items():
-        rows.to_csv(path, index=False, float_format="%.6f")
-    paths.METRICS.write_text(json.dumps(_rounded(figures), indent=2) + "\n", encoding="utf-8")
+        with whole.file(path) as partial:
+            rows.to_csv(partial, index=False, float_format="%.6f")
+    with whole.file(paths.METRICS) as partial:
+        partial.write_text(json.dumps(_rounded(figures), indent=2) + "\n", encoding="utf-8")
 
 
 def _stacked(by_class: dict[str, pd.DataFrame]) -> pd.DataFrame:

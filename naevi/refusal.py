@@ -12,6 +12,9 @@ REMEDIES = {
     errno.EACCES: "allow it",
     errno.EPERM: "allow it",
     errno.EROFS: "work where it can be written",
+    errno.ENOENT: "bring back what has vanished",
+    errno.ESTALE: "bring back what has vanished",
+    errno.EIO: "look after the disk",
 }
 
 

@@ -6,7 +6,6 @@ Neither names a date, host, commit or duration: the same result gives the same b
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from naevi import figures, images, lesions, metrics, paths, provenance, published, summary, tables
+from naevi import figures, images, lesions, metrics, paths, provenance, published, summary, tables, whole
 from naevi.config import Config, flat
 from naevi.figures import Dot, Picture
 from naevi.images import write_image
@@ -191,16 +190,16 @@ def _sha256(path: Path) -> str:
 def write(result: Result, pictures: list[Picture]) -> None:
     """Write reports/report.html, reports/report.md and reports/figures."""
     drawn = plots(result)
-    # Pictures of another result must not stay beside this one's.
-    shutil.rmtree(paths.FIGURES, ignore_errors=True)
-    paths.FIGURES.mkdir(parents=True)
-    for picture in pictures:
-        write_image(paths.FIGURES / picture.name, picture.overlay)
-    for name, figure in drawn.items():
-        (paths.FIGURES / f"{name}.png").write_bytes(figures.png(figure))
+    with whole.folder(paths.FIGURES) as folder:  # pictures of another result must not stay beside this one's
+        for picture in pictures:
+            write_image(folder / picture.name, picture.overlay)
+        for name, figure in drawn.items():
+            (folder / f"{name}.png").write_bytes(figures.png(figure))
     elements = {name: figures.svg(figure, name) for name, figure in drawn.items()}
-    paths.REPORT_HTML.write_text(render_html(result, pictures, elements), encoding="utf-8")
-    paths.REPORT_MD.write_text(render_markdown(result), encoding="utf-8")
+    texts = {paths.REPORT_HTML: render_html(result, pictures, elements), paths.REPORT_MD: render_markdown(result)}
+    for path, text in texts.items():
+        with whole.file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def plots(result: Result) -> dict[str, Figure]:

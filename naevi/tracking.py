@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,8 +61,15 @@ SERVED_WITH = [
     "torch",
     "tqdm",
 ]
+# How long the end of a training waits for MLflow, in seconds; and what makes a call of a training that nothing answers
+# fail in a minute and a half, where MLflow itself tries for twenty. `track` has that patience; what the user's
+# environment says holds for both.
+PATIENCE = 60
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
 FINISHED = "attributes.status = 'FINISHED'"
 PHANTOMS_NOTE = "Phantoms, not patients: these figures say nothing about real lesions."
+
+Action = Callable[["MlflowClient", str], object]
 
 
 def uri() -> str:
@@ -94,7 +103,13 @@ def _open() -> "tuple[MlflowClient, str]":
             return client, _experiment(client, artifacts)
     except Exception as error:  # sqlalchemy's, requests' or MLflow's own
         way = "start its server, or move the file away"
-        raise Refusal(f"MLflow's store {uri()} can't be opened ({reason(error)[:200]}); {way}.") from error
+        raise Refusal(f"MLflow's store {uri()} can't be opened ({_why(error)}); {way}.") from error
+
+
+def _why(error: Exception) -> str:
+    """What an error says: the beginning, which names the place, and the end, which names the cause."""
+    text = reason(error)
+    return text if len(text) <= 240 else f"{text[:120]} … {text[-120:]}"
 
 
 def _experiment(client: "MlflowClient", artifacts: str | None) -> str:
@@ -136,24 +151,26 @@ def _close_stale(client: "MlflowClient", experiment: str, fingerprint: str) -> N
 
 
 class Child:
-    """The run of one model while it trains. Where MLflow fails, it says so once and lets training go on."""
+    """The run of one model while it trains, logged by a thread of its own: no epoch waits for MLflow.
+
+    Only the end does, PATIENCE seconds at most. Where MLflow fails or takes longer, it says so once and lets it be.
+    """
 
     def __init__(self, origin: dict[str, Any], live: bool) -> None:
         """Open the run, unless the store has a FINISHED one of this fingerprint already."""
         self._images = origin["data"]["train"]["images"]
         self._epoch_began = time.monotonic()
         self._watched: Lesions | None = None
-        self._run: tuple[MlflowClient, str] | None = None
-        if live:
-            with self._harmless():
-                self._run = _begin(origin)
+        self._given_up = not live
+        self._todo: SimpleQueue[Action | None] = SimpleQueue()
+        self._ended = Event()
+        if live:  # a daemon, which the process doesn't wait for when it ends
+            Thread(target=self._work, args=[origin], daemon=True).start()
 
     def catch_up(self, history: "list[Row]", validation: "Lesions | None") -> None:
         """Log what an earlier run, which was killed, came to; the validation images are those that become pictures."""
         self._watched = validation
-        with self._harmless():
-            if self._run:
-                _log_history(*self._run, history)
+        self._todo.put(partial(_log_history, rows=history, at=_now()))
 
     def log_epoch(self, row: "Row", predictions: Pixels | None = None) -> None:
         """Log a row of the history, and images per second, which no file has; now and then a picture.
@@ -163,36 +180,51 @@ class Child:
         now = time.monotonic()
         live = {"images_per_s": self._images / (now - self._epoch_began)}
         self._epoch_began = now
-        with self._harmless():
-            if self._run:
-                _log_history(*self._run, [row | live])
-                if self._watched and predictions is not None and row["epoch"] % EPOCHS_A_PICTURE == 0:
-                    client, run_id = self._run
-                    sheet = _sheet(self._watched, predictions)
-                    client.log_image(run_id, sheet, key="validation", step=int(row["epoch"]))
+        self._todo.put(partial(_log_history, rows=[row | live], at=_now()))
+        if self._watched and predictions is not None and row["epoch"] % EPOCHS_A_PICTURE == 0:
+            sheet, step = _sheet(self._watched, predictions), int(row["epoch"])
+            self._todo.put(lambda client, run_id: client.log_image(run_id, sheet, key="validation", step=step))
 
     def log_model(self, folder: Path) -> None:
-        """Log the files of the fitted model."""
-        with self._harmless():
-            if self._run:
-                client, run_id = self._run
-                client.log_artifacts(run_id, str(folder), "model")
+        """Log the files of the fitted model, and end the run as FINISHED.
+
+        Behind this the checkpoint is removed, so this is where to wait: Ctrl-C here costs no training.
+        """
+        self._todo.put(lambda client, run_id: client.log_artifacts(run_id, str(folder), "model"))
+        self.end("FINISHED")
 
     def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED."""
-        with self._harmless():
-            if self._run:
-                client, run_id = self._run
-                client.set_terminated(run_id, status)
-
-    @contextmanager
-    def _harmless(self) -> Iterator[None]:
+        """End the run as FINISHED, FAILED or KILLED, unless it has ended, and wait until all that is logged."""
+        if self._given_up:
+            return
+        self._todo.put(lambda client, run_id: client.set_terminated(run_id, status))
+        self._todo.put(None)
+        began = time.monotonic()
         try:
-            yield
+            self._ended.wait(PATIENCE)
+        finally:  # Ctrl-C ends the waiting
+            if not self._ended.is_set():
+                self._give_up(f"after {time.monotonic() - began:.0f} s it isn't done")
+
+    def _work(self, origin: dict[str, Any]) -> None:
+        for name, value in IMPATIENT.items():
+            os.environ.setdefault(name, value)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # else it tells of each try
+        try:
+            run = _begin(origin)
+            while action := self._todo.get():
+                if run:
+                    action(*run)
         except Exception as error:  # whatever MLflow raises must not cost a trained model
-            self._run = None
+            self._give_up(_why(error))
+        finally:
+            self._ended.set()
+
+    def _give_up(self, why: str) -> None:
+        if not self._given_up:
+            self._given_up = True
             repair = "`make ui` or `dvc repro -s -f track` repairs that"
-            print(f"naevi: MLflow doesn't log this model ({reason(error)[:200]}); {repair}.")
+            print(f"naevi: MLflow doesn't log this model ({why}); {repair}.", flush=True)
 
 
 def _begin(origin: dict[str, Any]) -> "tuple[MlflowClient, str] | None":
@@ -249,12 +281,16 @@ def _create_child(client: "MlflowClient", experiment: str, origin: dict[str, Any
     return run_id
 
 
-def _log_history(client: "MlflowClient", run_id: str, rows: "list[Row]") -> None:
+def _now() -> int:
+    """As MLflow has it, in milliseconds."""
+    return int(time.time() * 1000)
+
+
+def _log_history(client: "MlflowClient", run_id: str, rows: "list[Row]", at: int) -> None:
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
     points = [
-        Metric(key, float(value), now, int(row["epoch"]))
+        Metric(key, float(value), at, int(row["epoch"]))
         for row in rows
         for key, value in row.items()
         if key != "epoch" and value == value  # `all` has no validation, so NaN there
@@ -265,12 +301,11 @@ def _log_history(client: "MlflowClient", run_id: str, rows: "list[Row]") -> None
 
 def _restore_child(client: "MlflowClient", experiment: str, origin: dict[str, Any]) -> str:
     """Record a model from its files: one that DVC restored, or whose run was lost."""
-    _close_stale(client, experiment, origin["fingerprint"])
     folder = paths.model(origin["item"])
     run_id = _create_child(client, experiment, origin)
     client.set_tag(run_id, "restored", "true")  # its times are those of the repair
     history = pd.read_csv(folder / "history.csv").to_dict("records")
-    _log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history])
+    _log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history], _now())
     client.log_artifacts(run_id, str(folder), "model")
     client.set_terminated(run_id, "FINISHED")
     return run_id
@@ -309,6 +344,7 @@ def _only(client: "MlflowClient", experiment: str, fingerprint: str, create: Cal
 
     Two may make it at once on a server, where no lock holds the other: who comes last sees both.
     """
+    _close_stale(client, experiment, fingerprint)
     if not _runs(client, experiment, fingerprint, "FINISHED"):
         create()
     first, *doubles = _runs(client, experiment, fingerprint, "FINISHED")
@@ -327,7 +363,6 @@ def _create_parent(
 ) -> str:
     from mlflow.entities import Metric
 
-    _close_stale(client, experiment, fingerprint)
     tags = _tags(fingerprint, config.data.source) | {
         "kind": "result",
         "children": " ".join(model["fingerprint"] for model in models),
@@ -337,7 +372,7 @@ def _create_parent(
     name = os.environ.get("DVC_EXP_NAME") or f"{config.model.architecture} {fingerprint[:8]}"
     run_id = str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
     _log_params(client, run_id, config.model_dump())
-    now = int(time.time() * 1000)
+    now = _now()
     client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in flat(figures).items()])
     lesions = tables.read(paths.LESIONS)
     everything = provenance.images(lesions, tables.read(paths.PER_IMAGE).image_id.unique().tolist())

@@ -2,7 +2,7 @@
 
 import json
 
-from naevi import lesions, paths, refusal
+from naevi import lesions, paths, refusal, whole
 from naevi.config import load_config
 
 
@@ -10,7 +10,8 @@ def main() -> None:
     config = load_config("data", "preprocess")
     lesions.prepare(paths.RAW, paths.PREPARED, config.data, config.preprocess)
     paths.DATA.parent.mkdir(exist_ok=True)
-    paths.DATA.write_text(json.dumps(lesions.overview(paths.PREPARED), indent=2) + "\n", encoding="utf-8")
+    with whole.file(paths.DATA) as overview:
+        overview.write_text(json.dumps(lesions.overview(paths.PREPARED), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -61,33 +61,30 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(folder: Path, *command: str, answers: str, **environment: str) -> Iterator[None]:
-    """A server that runs there from when `answers`, an address of it, does until the block ends."""
-    with (folder / "server.log").open("w+", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command,
+def served(folder: Path, *command: str, health: str = "/health", **environment: str) -> Iterator[str]:
+    """The address, on this machine, of a server that this command starts there; its log is there too."""
+    port = str(free_port())
+    address, log = f"http://127.0.0.1:{port}", folder / "log"
+    with log.open("w", encoding="utf-8") as output:
+        server = subprocess.Popen(
+            [*command, "--port", port],
             cwd=folder,
             env=clean() | environment,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            for _ in range(240):
-                assert process.poll() is None, Path(log.name).read_text(encoding="utf-8")
-                if _answers(answers):
-                    break
-                time.sleep(0.5)
-            else:
-                raise AssertionError(Path(log.name).read_text(encoding="utf-8"))
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)  # its workers too, none of which has anything to keep
-            process.wait()
-
-
-def _answers(address: str) -> bool:
     try:
-        return requests.get(address, timeout=5).ok
-    except requests.ConnectionError:
-        return False
+        for _ in range(1200):
+            assert server.poll() is None, log.read_text(encoding="utf-8")
+            try:
+                if requests.get(address + health, timeout=5).ok:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.5)
+        else:
+            raise AssertionError(log.read_text(encoding="utf-8"))
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # its workers too, none of which has anything to keep
+        server.wait(timeout=30)

@@ -19,10 +19,8 @@ def address(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     store = f"sqlite:///{small_repository / 'mlflow.db'}"
     (result,) = mlflow.MlflowClient(store).search_runs(["1"], "tags.kind = 'result'")
     environment = {"MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    port = pipeline.free_port()
     command = ["mlflow", "models", "serve", "-m", f"runs:/{result.info.run_id}/model", "--env-manager", "local"]
-    address, folder = f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("elsewhere")
-    with pipeline.server(folder, *command, "-p", str(port), answers=f"{address}/ping", **environment):
+    with pipeline.served(tmp_path_factory.mktemp("elsewhere"), *command, **environment) as address:
         yield address
 
 

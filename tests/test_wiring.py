@@ -279,8 +279,8 @@ def opened(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         printed = pipeline.run(small_repository, sys.executable, "-c", AUDIT, name, *item, MLFLOW_TRACKING_URI=store)
         line = next(line for line in printed.splitlines() if line.startswith("AUDIT "))
         found[name] = json.loads(line.removeprefix("AUDIT "))
-        # whole.folder writes beside a folder and moves the whole into place.
-        found[name]["write"] = [file.replace(".partial/", "/") for file in found[name]["write"]]
+        # `whole` writes beside a folder or a file and moves the whole into place.
+        found[name]["write"] = [re.sub(r"(\.\d+)?\.partial", "", file) for file in found[name]["write"]]
     return found
 
 

@@ -92,7 +92,9 @@ def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path,
     script = (
         "import sys, time; from naevi import checkpoint, tracking; from stages import train\n"
         "checkpoint.SECONDS, log = 0, tracking.Child.log_epoch\n"
-        "def slow(*row):\n    log(*row); print('epoch', flush=True); time.sleep({pause})\n"
+        "def slow(run, *row):\n    log(run, *row)\n"
+        "    while not run._todo.empty(): time.sleep(0.1)\n"  # until MLflow has it
+        "    print('epoch', flush=True); time.sleep({pause})\n"
         "tracking.Child.log_epoch = slow\n"
         "sys.argv = ['train', '0']; train.main()\n"
     )

@@ -64,15 +64,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[str]:
     """Of the server."""
-    port = pipeline.free_port()
-    address = f"http://127.0.0.1:{port}"
     with postgresql() as database:
         command = ["mlflow", "server", "--backend-store-uri", database, "--artifacts-destination", str(kept)]
         # One worker: uvicorn ends those of several that are slow to start, as on a busy machine.
-        where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        folder = tmp_path_factory.mktemp("server")
+        how = ["--host", "127.0.0.1", "--workers", "1"]
         lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with pipeline.server(folder, *command, *where, answers=f"{address}/health", **lean):
+        with pipeline.served(tmp_path_factory.mktemp("server"), *command, *how, **lean) as address:
             yield address
 
 

@@ -20,10 +20,8 @@ OUTPUTS = (paths.RAW, paths.PREPARED, paths.MODELS, paths.PREDICTIONS)
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of the server, with one bucket."""
-    port = pipeline.free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = ["moto_server", "--host", "127.0.0.1", "--port", str(port)]
-    with pipeline.server(tmp_path_factory.mktemp("server"), *command, answers=f"{address}/moto-api/"):
+    command = ["moto_server", "--host", "127.0.0.1"]
+    with pipeline.served(tmp_path_factory.mktemp("server"), *command, health="/moto-api/") as address:
         requests.put(f"{address}/bucket", timeout=30).raise_for_status()
         yield address
 

@@ -1,0 +1,231 @@
+"""A tracking server that fails: training finishes with the same bytes, says once what isn't logged; `track` mends it.
+
+The server is MLflow's own; what lies between is a line that breaks when a certain request comes.
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from time import sleep
+
+import mlflow
+import pytest
+import requests
+from mlflow.entities import Run
+
+from naevi import paths
+from tests import pipeline
+
+# Moments, by what the first request holds that fails.
+START, PICTURE, UPLOAD = "", "/images/", "/model/"
+TOLD = r"naevi: MLflow doesn't log this model \({}\); `make ui` or `dvc repro -s -f track` repairs that\.\n"
+WAITED = r"after \d+ s it isn't done"
+# Tries follow each other at once, since a user's own setting wins over naevi's.
+AT_ONCE = {"MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0"}
+
+
+@dataclass
+class Line:
+    """What lies between training and server."""
+
+    server: str
+    fault: str
+    moment: str
+    broken: bool = False
+    mended: Event = field(default_factory=Event)
+
+    def pass_on(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer a request as the server does, or as the fault wants it."""
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        hit, self.broken = self.moment in handler.path, self.broken or self.moment in handler.path
+        if self.fault == "down" and self.broken:
+            handler.server.shutdown()
+            handler.server.server_close()
+            return
+        if self.fault == "500" and self.broken:
+            handler.send_error(500)
+            return
+        if self.fault in ("slow", "silent") and self.broken:
+            self.mended.wait(5 if self.fault == "slow" else None)
+        headers = {key: value for key, value in handler.headers.items() if key not in ("Host", "Connection")}
+        answer = requests.request(handler.command, self.server + handler.path, data=body, headers=headers, timeout=60)
+        if self.fault == "unheard" and hit:
+            self.moment = "no other"
+            return
+        handler.send_response(answer.status_code)
+        handler.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
+        handler.end_headers()
+        handler.wfile.write(answer.content)
+
+
+class Server(ThreadingHTTPServer):
+    block_on_close = False  # the request that shuts it down is one of its own
+
+    def handle_error(self, *_: object) -> None:
+        """A training that gave up hangs up."""
+
+
+@contextmanager
+def broken(server: str, fault: str, moment: str) -> Iterator[str]:
+    """The address of a line to the server that breaks at this moment."""
+    line = Line(server, fault, moment)
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_request(self) -> None:
+            line.pass_on(self)
+
+        do_GET = do_POST = do_PUT = handle_request
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with Server(("127.0.0.1", 0), Handler) as way:
+        Thread(target=way.serve_forever, daemon=True).start()
+        try:
+            if (fault, moment) == ("down", START):
+                way.shutdown()
+                way.server_close()
+            yield f"http://127.0.0.1:{way.server_port}"
+        finally:
+            line.mended.set()
+            way.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    command = ["mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "artifacts"]
+    with pipeline.served(folder, *command, "--workers", "1", MLFLOW_DISABLE_TELEMETRY="true") as address:
+        yield address
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[mlflow.MlflowClient]:
+    """Of the server, which forgets all runs at the end."""
+    found = mlflow.MlflowClient(server)
+    yield found
+    for run in runs(found):
+        found.delete_run(run.info.run_id)
+
+
+@pytest.fixture(scope="module")
+def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, to train in."""
+    return Path(shutil.copytree(small_repository, tmp_path_factory.mktemp("outage") / "repository", symlinks=True))
+
+
+def runs(client: mlflow.MlflowClient) -> list[Run]:
+    experiment = client.get_experiment_by_name("naevi")
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def training(item: str, patience: int) -> list[str]:
+    """The command that trains a model, with a checkpoint and a picture after each epoch."""
+    return [
+        "python",
+        "-c",
+        "import sys; from naevi import checkpoint, refusal, tracking; from stages import train\n"
+        f"checkpoint.SECONDS, tracking.EPOCHS_A_PICTURE, tracking.PATIENCE = 0, 1, {patience}\n"
+        f"sys.argv = ['train', '{item}']; refusal.run(train.main)",
+    ]
+
+
+def told(printed: str) -> str:
+    """What naevi says to the user; MLflow itself names a run's page, and a slow machine its progress."""
+    assert "Traceback" not in printed
+    assert "Retrying" not in printed
+    return "".join(line for line in printed.splitlines(keepends=True) if line.startswith("naevi: "))
+
+
+def trained(repository: Path, item: str, address: str, patience: int = 600) -> str:
+    """What a training prints whose MLflow is there."""
+    shutil.rmtree(repository / paths.model(item), ignore_errors=True)
+    return pipeline.run(repository, *training(item, patience), MLFLOW_TRACKING_URI=address, **AT_ONCE)
+
+
+def content(repository: Path, item: str) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (repository / paths.model(item)).iterdir()}
+
+
+EVERY = [(fault, moment) for fault in ("down", "500", "slow", "silent") for moment in (START, PICTURE, UPLOAD)]
+FEW = [("down", UPLOAD), ("slow", START)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "moment"),
+    FEW + [pytest.param(*case, marks=pytest.mark.soak) for case in EVERY if case not in FEW],
+)
+def test_training_comes_to_the_same_model_and_says_once_that_it_is_not_logged(
+    small_repository: Path, repository: Path, server: str, client: mlflow.MlflowClient, fault: str, moment: str
+) -> None:
+    waits = fault in ("slow", "silent")
+    patience = 600 if not waits else 3 if moment == START else 20  # later, what comes before must be logged
+    why = WAITED if waits else ".+"
+
+    with broken(server, fault, moment) as address:
+        printed = trained(repository, "0", address, patience)
+
+        assert re.fullmatch(TOLD.format(why), told(printed)), printed
+        assert content(repository, "0") == content(small_repository, "0")
+        assert {run.info.status for run in runs(client)} <= {"RUNNING"}
+
+
+def test_ctrl_c_ends_the_wait_for_a_silent_server_and_no_epoch_is_lost(
+    small_repository: Path, repository: Path, server: str
+) -> None:
+    shutil.rmtree(repository / paths.model("0"), ignore_errors=True)
+    with broken(server, "silent", START) as address:
+        process = subprocess.Popen(
+            training("0", 600),
+            cwd=repository,
+            env=pipeline.clean() | {"MLFLOW_TRACKING_URI": address},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while not (repository / paths.model("0")).exists():
+            assert process.poll() is None
+            sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert re.fullmatch(TOLD.format(WAITED), told(printed)), printed
+
+    with broken(server, "down", START) as address:
+        printed = trained(repository, "0", address)
+
+    assert "train: goes on behind epoch 2, where it was ended.\n" in printed
+    assert re.fullmatch(TOLD.format(".+"), told(printed)), printed
+    assert content(repository, "0") == content(small_repository, "0")
+
+
+def test_track_completes_what_an_outage_left(
+    small_repository: Path, repository: Path, server: str, client: mlflow.MlflowClient
+) -> None:
+    with broken(server, "unheard", "/runs/create") as address:  # the first answer is lost, so it is asked for twice
+        assert told(trained(repository, "0", address)) == ""
+    with broken(server, "500", PICTURE) as address:
+        assert re.fullmatch(TOLD.format(".+500.+"), told(trained(repository, "1", address)))
+    left = Counter((run.data.tags["item"], run.info.status) for run in runs(client))
+    assert left == {("0", "RUNNING"): 1, ("0", "FINISHED"): 1, ("1", "RUNNING"): 1}
+
+    pipeline.run(repository, "dvc", "repro", "--single-item", "--force", "track", MLFLOW_TRACKING_URI=server)
+
+    found = Counter((run.data.tags.get("item", "result"), run.info.status) for run in runs(client))
+    finished = {(item, "FINISHED"): 1 for item in ("0", "1", "all", "result")}
+    assert found == finished | {("0", "KILLED"): 1, ("1", "KILLED"): 1}
+    for run in runs(client):
+        if run.info.status == "FINISHED" and run.data.tags["kind"] == "model":
+            points = client.get_metric_history(run.info.run_id, "train_loss")
+            assert sorted(point.step for point in points) == [1, 2]
+            files = {Path(file.path).name for file in client.list_artifacts(run.info.run_id, "model")}
+            assert files == set(content(small_repository, "0"))
