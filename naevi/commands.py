@@ -18,7 +18,13 @@ def run(*command: str, folder: Path = Path(), show: bool = False, without: tuple
     environment = {key: value for key, value in os.environ.items() if key not in without}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=None if show else subprocess.PIPE, text=True, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=None if show else subprocess.PIPE,
+        encoding="utf-8",  # git's, whatever the locale is
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         raise Refusal(f"`{shlex.join(command)}` ended with exit code {done.returncode}; what it said stands above.")
