@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 Overrides = dict[str, Any]
 
 # What tests/faults/test_fuzz.py tries: each time the same few, or with --hypothesis-profile=soak 104,000 new ones.
-FUZZ: dict[str, Any] = {"deadline": 5000, "database": None, "suppress_health_check": list(HealthCheck)}  # ms
+FUZZ: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("few", max_examples=20, derandomize=True, **FUZZ)
 settings.register_profile("soak", max_examples=2000, print_blob=True, **FUZZ)
 
