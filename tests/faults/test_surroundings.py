@@ -99,7 +99,7 @@ def read_only(*folders: Path, but: Path) -> Iterator[None]:
 
 
 def test_another_number_of_threads_gives_nearly_the_same_metrics(small_repository: Path, tmp_path: Path) -> None:
-    """Sums in another order have other last digits, which training and the threshold make larger."""
+    """Sums in another order have other last digits; of these phantoms 0.000012 was the largest difference seen."""
     folder = tmp_path / "repository"
     with contextlib.chdir(ROOT):
         pipeline.make(folder)
@@ -109,5 +109,5 @@ def test_another_number_of_threads_gives_nearly_the_same_metrics(small_repositor
 
     here, there = (flat(json.loads((each / paths.METRICS).read_text("utf-8"))) for each in (folder, small_repository))
     assert here.keys() == there.keys()
-    print(sorted([(abs(here[k] - there[k]), k) for k in here])[-8:])
-    assert here == pytest.approx(there, abs=0.02, nan_ok=True)
+    assert here == pytest.approx(there, abs=0.001, nan_ok=True)
+    assert here != there  # the number was heard
