@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test test-services setup demo demo-ui repro ui result table compare experiments promote rollback history verify lock
+.PHONY: test soak test-services setup demo demo-ui repro ui result table compare experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -22,6 +22,11 @@ setup: .venv/installed
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --require-hashes --requirement requirements.lock --requirement requirements-cuda.lock
 	@touch $@
+
+# The long forms of what stands in docs/reliability.md: hours.
+soak: setup
+	python -m pytest -m soak tests/faults
+	python -m pytest --hypothesis-profile=soak -rP tests/faults/test_fuzz.py
 
 # What docs/team.md says, with an MLflow server on PostgreSQL and an S3 server, on this machine alone.
 test-services: .venv/services

@@ -22,11 +22,16 @@ def run(
     `environment` are added. Raises Refusal when it fails.
     """
     kept = {key: value for key, value in os.environ.items() if key not in without}
-    kept |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])} | (
-        environment or {}
+    path = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=kept | path | (environment or {}),
+        stdout=None if show else subprocess.PIPE,
+        encoding="utf-8",  # git's, whatever the locale is
+        errors="replace",
+        check=False,
     )
-    output = None if show else subprocess.PIPE
-    done = subprocess.run(command, cwd=folder, env=kept, stdout=output, text=True, check=False)
     if done.returncode:
         raise Refusal(f"`{shlex.join(command)}` ended with exit code {done.returncode}; what it said stands above.")
     return done.stdout or ""

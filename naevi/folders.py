@@ -24,6 +24,7 @@ COLUMNS = ["image_id", "diagnosis", "group", "split", "fold"]
 DIAGNOSIS = ["diagnosis", "class", "label"]  # the same, by other names
 UNLABELLED = "unlabelled"
 PARTS = ["train", "val", "test"]
+LONGEST = 200  # bytes of a file's name; file systems take 255, and figures put a few before it
 
 _MASK = re.compile(r"(?<=.)_(segmentation|mask|lesion)$", re.IGNORECASE)  # ISIC's and PH2's names of masks
 _SUFFIX = re.compile(f"({'|'.join(map(re.escape, SUFFIXES))})$", re.IGNORECASE)
@@ -91,6 +92,8 @@ def _write(kind: str, name: str, data: bytes, path: Path, values: list[int]) -> 
     """Write an image or a mask; return its size in words, and the values that no class has."""
     if not path.name.isprintable():
         raise Refusal(f"{name!r} has a character in its name that can't be printed; rename it.")
+    if len(path.name.encode()) > LONGEST:
+        raise Refusal(f"{name} has a name of more than {LONGEST} bytes; shorten it.")
     if not _SUFFIX.search(name):
         raise Refusal(f"{name} doesn't end like a picture ({', '.join(SUFFIXES)}); take it out.")
     if kind == "images":

@@ -46,8 +46,7 @@ def read_image(source: Path | bytes, name: str = "") -> Pixels:
         if picture.mode == "F":
             raise ValueError("it holds fractions, whose black and white nobody knows; save it with 8 or 16 bits")
         if picture.has_transparency_data:
-            solid = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid)
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
         pixels: Pixels = np.asarray(picture.convert("RGB"))
         return pixels
 
@@ -105,7 +104,8 @@ def _opened(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError(f"{picture.width}x{picture.height} px are more than {MOST_PIXELS // 10**6} megapixels")
-            yield ImageOps.exif_transpose(picture)
+            ImageOps.exif_transpose(picture, in_place=True)  # else a copy, and the largest picture takes over 1 GB
+            yield picture
     except UnidentifiedImageError as error:
         raise Refusal(f"{name} can't be read as an image: its format is unknown.") from error
     except Exception as error:  # a spoilt file makes Pillow raise anything, SyntaxError and TypeError included

@@ -63,9 +63,12 @@ def of_result(config: Config, models: list[dict[str, Any]], figures: dict[str, A
 
 
 def described(folder: Path) -> dict[str, Any]:
-    """What model.json says; raises Refusal where there is none."""
+    """What model.json says; raises Refusal where there is none, or one that isn't what its fingerprint is of."""
     try:
         description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        origin = {key: value for key, value in description.items() if key not in ("fingerprint", "sha256")}
+        if not {"fingerprint", "sha256"} <= set(description) or description["fingerprint"] != digest(origin):
+            raise ValueError("it was changed since the training")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:  # no dict, or a very deep one
         raise Refusal(f"{folder} holds no readable model.json ({error}); train the model, or `dvc pull` it.") from error
     return description

@@ -16,6 +16,7 @@ from naevi.refusal import Refusal, reason, some
 
 WORKSPACE = "workspace"
 NEEDED = ["image_id", "fold", "dice", "iou"]
+NUMBERS = ["dice", "iou", "tp", "fn"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ def side(name: str) -> Side:
     Raises Refusal where nothing has this name, or what has it holds no per_image.csv that can be read.
     """
     if name == WORKSPACE:
-        text = paths.PER_IMAGE.read_text(encoding="utf-8") if paths.PER_IMAGE.exists() else None
+        text = _text(paths.PER_IMAGE) if paths.PER_IMAGE.exists() else None
         return Side(name, _table(name, text), _from_folder(paths.PREDICTIONS))
     if name in results.names():
-        text = (paths.RESULTS / name / paths.PER_IMAGE.name).read_text(encoding="utf-8")
+        text = _text(paths.RESULTS / name / paths.PER_IMAGE.name)
         # What published it was an experiment of this name, which may still be here with its predictions.
         made = [revision for experiment, revision in _experiments() if experiment == f"result-{name}"]
         same = [each for each in made if history.text_at(each, paths.PER_IMAGE.as_posix()) == text]
@@ -54,7 +55,7 @@ def others() -> Iterator[Side]:
     """All that was measured: the committed default, the published results and the DVC experiments that can be read."""
     path = paths.PER_IMAGE.as_posix()
     texts = [history.text_at(revision, path) for revision in ["HEAD", *(revision for _, revision in _experiments())]]
-    texts += [(paths.RESULTS / name / paths.PER_IMAGE.name).read_text(encoding="utf-8") for name in results.names()]
+    texts += [_text(paths.RESULTS / name / paths.PER_IMAGE.name) for name in results.names()]
     for text in texts:
         try:
             yield Side("another result", _table("another result", text))
@@ -87,12 +88,17 @@ def _revision(name: str) -> str | None:
         return None
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")  # spoilt bytes are told of with the rest
+
+
 def _table(name: str, text: str | None) -> pd.DataFrame:
     path = paths.PER_IMAGE.as_posix()
     if text is None:
         raise Refusal(f"{name} has no {path}: name a result after `dvc repro` or `dvc exp run`.")
     try:
         rows = tables.read(io.StringIO(text))
+        rows = rows.astype({name: float for name in NUMBERS if name in rows})
     except ValueError as error:
         raise Refusal(f"{path} of {name} can't be read ({reason(error)}): name another result.") from error
     if missing := [column for column in NEEDED if column not in rows]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 
 from naevi import lesions, paths, raw, splitting
 from naevi.config import Config, parse_config, read_yaml
@@ -19,6 +20,11 @@ from tests import pipeline
 
 ROOT = Path(__file__).parents[1]
 Overrides = dict[str, Any]
+
+# What tests/faults/test_fuzz.py tries: each time the same few, or with --hypothesis-profile=soak 104,000 new ones.
+FUZZ: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("few", max_examples=20, derandomize=True, **FUZZ)
+settings.register_profile("soak", max_examples=2000, print_blob=True, **FUZZ)
 
 # Two folds of ten: 4 common, 4 atypical, 2 melanomas. One thread, so that equal runs give equal bytes.
 TINY: Overrides = {

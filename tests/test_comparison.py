@@ -407,13 +407,18 @@ def test_an_experiment_that_shares_its_name_is_refused(repository: SimpleNamespa
     [
         ("", r"^reports/per_image\.csv of workspace can't be read \(.*\): name another result\.$"),
         ("image_id,dice\na,1\n", r"^reports/per_image\.csv of workspace lacks fold, iou: name another result\.$"),
+        (
+            "image_id,fold,dice,iou\na,0,high,1\n",
+            r"can't be read \(could not convert string to float: 'high'.*\): name",
+        ),
+        ("image_id,fold,dice\udcff,iou\na,0,1,1\n", r"^reports/per_image\.csv of workspace lacks dice: name another"),
         (None, r"^workspace has no reports/per_image\.csv: name a result after"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(text: str | None, expected: str, folder: Path) -> None:
     if text is not None:
         paths.PER_IMAGE.parent.mkdir()
-        paths.PER_IMAGE.write_text(text)
+        paths.PER_IMAGE.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     with pytest.raises(Refusal, match=expected):
         sides.side("workspace")

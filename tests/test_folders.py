@@ -153,14 +153,16 @@ def test_files_that_are_no_pictures_are_listed(tmp_path: Path) -> None:
         ("images", "images/text.jpg", b"hello"),
         ("images", "images/line\nbreak.png", IMAGE),
         ("masks", "masks/red.png", picture([[[255, 0, 0]]])),
+        ("masks", f"masks/{99 * 'ü'}.png", IMAGE),
     ]
 
-    assert refused(tmp_path, *pair("a"), *spoilt).split("\n") == [
-        "4 file(s) can't be used as images or masks:",
+    assert refused(tmp_path, *pair("a"), *pair(98 * "ü"), *spoilt).split("\n") == [
+        "5 file(s) can't be used as images or masks:",
         f"  images/readme.txt doesn't end like a picture ({SUFFIX_LIST}); take it out.",
         "  images/text.jpg can't be read as an image: its format is unknown.",
         r"  'images/line\nbreak.png' has a character in its name that can't be printed; rename it.",
         "  masks/red.png can't be read as an image: a mask is grey or has a palette, and this one is in color.",
+        f"  masks/{99 * 'ü'}.png has a name of more than 200 bytes; shorten it.",
     ]
     many = [("images", f"images/{number}.jpg", b"hello") for number in range(11)]
     assert len(refused(tmp_path, *many).split("\n")) == 12

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -131,3 +132,12 @@ def test_the_command_prints_the_history_of_this_repository() -> None:
     assert re.search(r"^\| \w{7}  \| .* \| 0\.\d{4} \[0\.\d{4}, 0\.\d{4}\] \|", printed, flags=re.MULTILINE)
     refused = pipeline.run(ROOT, "python", "-m", "naevi", "history", "-n", "0", check=False)
     assert "'0' is no number of commits: name one from 1 on" in refused
+
+
+def test_spoilt_bytes_are_told_of(folder: Path) -> None:
+    git(folder, "init", "--quiet")
+    commit(folder, "First", metrics(0.5))
+    paths.METRICS.write_bytes(b"\xff")
+    commit(folder, "Größe")
+
+    assert [row[1:3] for row in cells(history.table())] == [["Größe", f"{paths.METRICS} can't be read"], ["First", ANY]]

@@ -21,7 +21,8 @@ HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 1 / 3]})
 def origin(config_with: Callable[[dict[str, Any]], Config]) -> dict[str, Any]:
     """What provenance says of a model, as far as it is needed to use it."""
     config = config_with({})
-    return {"item": "0", "model": config.model.model_dump(), "classes": config.data.classes}
+    known = {"item": "0", "model": config.model.model_dump(), "classes": config.data.classes}
+    return {"fingerprint": provenance.digest(known)} | known
 
 
 @pytest.fixture
@@ -103,6 +104,34 @@ def test_a_model_json_that_is_cut_is_refused(
     (tmp_path / "model.json").write_bytes((tmp_path / "model.json").read_bytes()[:40])
 
     with pytest.raises(Refusal, match=r"holds no readable model.json"):
+        model_file.read(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('"lesion": 255', '"lesion": 254', "it was changed since the training"),
+        ('"sha256"', '"sha255"', "it was changed since the training"),
+        ('"fingerprint"', '"fingerprind"', "it was changed since the training"),
+        ("{", "[" * 100_000 + "{", "maximum recursion depth exceeded.*"),
+    ],
+)
+def test_a_model_json_that_was_changed_is_refused(
+    tmp_path: Path, network: networks.Normalized, origin: dict[str, Any], old: str, new: str, why: str
+) -> None:
+    model_file.write(tmp_path, network, origin, HISTORY)
+    text = (tmp_path / "model.json").read_text(encoding="utf-8")
+    (tmp_path / "model.json").write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    message = rf"^{tmp_path} holds no readable model.json \({why}\); train the model, or `dvc pull` it\.$"
+    with pytest.raises(Refusal, match=message):
+        model_file.read(tmp_path, device="cpu")
+
+
+def test_a_model_json_that_is_another_type_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("[]", encoding="utf-8")
+
+    with pytest.raises(Refusal, match=r"holds no readable model\.json"):
         model_file.read(tmp_path, device="cpu")
 
 
