@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from naevi import export, model_file, networks, prediction
+from naevi import export, model_file, networks, prediction, provenance
 from naevi.config import Config
 from naevi.refusal import Refusal
 from naevi.runtime import Runtime
@@ -24,6 +24,7 @@ def model_of(folder: Path, config: Config, classes: dict[str, int]) -> Path:
     """A model with random weights, on disk."""
     network = networks.create(config.model, classes=len(classes), seed=0)
     origin = {"model": config.model.model_dump(), "classes": classes, "size": 32}
+    origin |= {"fingerprint": provenance.digest(origin)}
     model_file.write(folder / "0", network, origin, pd.DataFrame({"epoch": [1]}))
     return folder / "0"
 
