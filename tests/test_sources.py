@@ -195,7 +195,7 @@ def test_an_archive_that_ends_early_is_refused(tmp_path: Path, name: str, length
 
 
 @pytest.mark.parametrize("place", [-4, 0.5])
-@pytest.mark.parametrize("name", set(ARCHIVES) - {"ph2.tar"})
+@pytest.mark.parametrize("name", [name for name in ARCHIVES if name != "ph2.tar"])
 def test_an_archive_with_a_spoilt_byte_is_refused(tmp_path: Path, name: str, place: float) -> None:
     archive = pack({"a.png": FILES["b/IMD2.bmp"]}, tmp_path / name)
     data = bytearray(archive.read_bytes())
