@@ -12,7 +12,7 @@ test: setup
 	ruff check
 	ruff format --check
 	mypy
-	python -m pytest
+	python -m pytest --numprocesses 2 --dist loadscope
 
 setup: .venv/installed
 
