@@ -103,10 +103,12 @@ def _record(fingerprint: str, name: str, revision: str) -> None:
                 files.get(path.as_posix(), str(folder / path), recursive=True)
             except Exception as error:  # caches and remotes fail in many ways without a common class
                 raise Refusal(f"{path} is in no cache and no remote ({reason(error)[:100]}).") from error
+        experiment = not revision.startswith(name)
+        baseline = commands.run("git", "rev-parse", f"{revision}^").strip() if experiment else revision
         as_dvc_does = {
             "DVC_ROOT": str(paths.root()),
-            "DVC_EXP_BASELINE_REV": revision,
-            "DVC_EXP_NAME": "" if revision.startswith(name) else name,
+            "DVC_EXP_BASELINE_REV": baseline,
+            "DVC_EXP_NAME": name if experiment else "",
             "PYTHONPATH": str(Path.cwd()),
         }
         commands.run(sys.executable, "-m", "stages.track", folder=folder, environment=as_dvc_does)

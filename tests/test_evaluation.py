@@ -20,6 +20,7 @@ from naevi import (
     model_file,
     networks,
     paths,
+    provenance,
     splitting,
     summary,
     surfaces,
@@ -67,6 +68,7 @@ def measured(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Me
             with torch.inference_mode():  # so that about half of the pixels are predicted to be lesion
                 network.get_submodule("body.head").bias -= network.eval()(dataset.scaled(part.images)).median()
             origin = {"model": tiny.config.model.model_dump(), "classes": tiny.config.data.classes}
+            origin |= {"fingerprint": provenance.digest(origin)}
             model_file.write(paths.model(item), network, origin, history)
         test, validation = evaluation.cross_validate(tiny.config, tiny.split, tiny.lesions)
         write(test, validation, tiny.config)
