@@ -64,6 +64,11 @@ def _fingerprints(report: str | None) -> list[str]:
     return FINGERPRINT.findall(report or "")[:1]
 
 
+def _is_experiment(name: str, revision: str) -> bool:
+    """Whether this is what `results` calls a DVC experiment: a commit has the beginning of its revision for a name."""
+    return not revision.startswith(name)
+
+
 def _amiss(wanted: dict[str, dict[str, str]]) -> dict[str, str]:
     """What the store lacks of the wanted results, by their fingerprints."""
     held, found = tracking.held(), {}
@@ -83,7 +88,7 @@ def _made_one(wanted: dict[str, dict[str, str]]) -> list[str]:
         for double in held.runs[1:]:
             tracking.remove(double)
             told.append(f"{held.name}: stood there twice; run {double} is removed.")
-        experiments = [name for name, revision in revisions.items() if not revision.startswith(name)]
+        experiments = [name for name, revision in revisions.items() if _is_experiment(name, revision)]
         if missing := [name for name in experiments if name not in held.experiments]:
             tracking.tag(held.runs[0], "dvc.experiments", " ".join([*held.experiments, *missing]))
             told.append(f"{held.name}: {some(missing)} named in it now.")
@@ -103,7 +108,7 @@ def _record(fingerprint: str, name: str, revision: str) -> None:
                 files.get(path.as_posix(), str(folder / path), recursive=True)
             except Exception as error:  # caches and remotes fail in many ways without a common class
                 raise Refusal(f"{path} is in no cache and no remote ({reason(error)[:100]}).") from error
-        experiment = not revision.startswith(name)
+        experiment = _is_experiment(name, revision)
         baseline = commands.run("git", "rev-parse", f"{revision}^").strip() if experiment else revision
         as_dvc_does = {
             "DVC_ROOT": str(paths.root()),
