@@ -7,6 +7,7 @@ from pathlib import Path
 
 from naevi import commands, history, paths, tracking
 from naevi.refusal import Refusal, reason, some
+from naevi.tracking import Held
 
 FINGERPRINT = re.compile(r"tags\.fingerprint = '([0-9a-f]{64})'")
 # What `tracking.reconcile` reads.
@@ -36,7 +37,8 @@ def main(commits: int) -> None:
             told.append(f"{names}: {what} in MLflow; recorded from the files.")
         except Refusal as refusal:
             left.append(f"{names}: {what} in MLflow, and can't be recorded: {refusal}")
-    told += _made_one(wanted) + _orphans()
+    held = tracking.held()  # with what was just recorded
+    told += _made_one(wanted, held) + _orphans(held)
     print("".join(f"{line}\n" for line in told + left), end="")
     if left:
         raise Refusal(f"{len(left)} of {len(wanted)} results in git have no whole run in MLflow; see above.")
@@ -80,18 +82,18 @@ def _amiss(wanted: dict[str, dict[str, str]]) -> dict[str, str]:
     return found
 
 
-def _made_one(wanted: dict[str, dict[str, str]]) -> list[str]:
+def _made_one(wanted: dict[str, dict[str, str]], held: dict[str, Held]) -> list[str]:
     """Leave one run a result, with the names of all experiments that it was; say what was changed."""
     told = []
-    for fingerprint, held in tracking.held().items():
+    for fingerprint, result in held.items():
         revisions = wanted.get(fingerprint, {})
-        for double in held.runs[1:]:
+        for double in result.runs[1:]:
             tracking.remove(double)
-            told.append(f"{held.name}: stood there twice; run {double} is removed.")
+            told.append(f"{result.name}: stood there twice; run {double} is removed.")
         experiments = [name for name, revision in revisions.items() if _is_experiment(name, revision)]
-        if missing := [name for name in experiments if name not in held.experiments]:
-            tracking.tag(held.runs[0], "dvc.experiments", " ".join([*held.experiments, *missing]))
-            told.append(f"{held.name}: {some(missing)} named in it now.")
+        if missing := [name for name in experiments if name not in result.experiments]:
+            tracking.tag(result.runs[0], "dvc.experiments", " ".join([*result.experiments, *missing]))
+            told.append(f"{result.name}: {some(missing)} named in it now.")
     return told
 
 
@@ -121,7 +123,7 @@ def _record(fingerprint: str, name: str, revision: str) -> None:
         raise Refusal(f"{name} was made with other code or parameters than today's can record.")
 
 
-def _orphans() -> list[str]:
+def _orphans(held: dict[str, Held]) -> list[str]:
     """Mark the runs whose result no commit, no experiment and not the workspace has, and say so; unmark the others.
 
     They are kept: an experiment that was removed was tried all the same. Those that started from a commit which this
@@ -134,12 +136,12 @@ def _orphans() -> list[str]:
         known.update(_fingerprints(paths.REPORT_MD.read_text(encoding="utf-8")))
     commits = set(commands.run("git", "rev-list", "--all").split())
     told = []
-    for fingerprint, held in tracking.held().items():
+    for fingerprint, result in held.items():
         orphan = fingerprint not in known
-        if orphan and held.baseline not in commits:
+        if orphan and result.baseline not in commits:
             continue
-        if orphan != held.orphan:
-            tracking.tag(held.runs[0], "orphan", str(orphan).lower())
+        if orphan != result.orphan:
+            tracking.tag(result.runs[0], "orphan", str(orphan).lower())
         if orphan:
-            told.append(f"{held.name}: no commit and no experiment has it; it is tagged orphan = true.")
+            told.append(f"{result.name}: no commit and no experiment has it; it is tagged orphan = true.")
     return told

@@ -135,7 +135,7 @@ def test_training_goes_on_where_the_store_fails(root: Path, capsys: pytest.Captu
 
 def test_processes_that_make_the_store_at_once_all_succeed(root: Path) -> None:
     script = "from naevi import tracking; client, experiment = tracking._open(); client.create_run(experiment)"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     processes = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(4)]
 
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0, 0]

@@ -9,8 +9,8 @@ import pytest
 from naevi import paths
 from naevi.config import override, read_yaml
 from tests import pipeline
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 # What each Python runs first: it writes down that it runs, whom it calls, and whose address it asks for.
 GUARD = """
 import os, sys
