@@ -137,9 +137,9 @@ def _model(name: str) -> Path:
     """The folder of a model; one that MLflow holds is brought here."""
     if not name.startswith(("runs:/", "models:/")):
         return Path(name)
-    from naevi import tracking
+    from naevi import registry
 
-    return tracking.fetched(name)
+    return registry.fetched(name)
 
 
 def _cutout(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ MLflow's registry holds the models `all` of results under one name; the alias `c
 
 import pandas as pd
 
-from naevi import comparison, sides, tracking
+from naevi import comparison, registry, sides
 from naevi.comparison import SCORES
 from naevi.config import load_config
 from naevi.refusal import Refusal
@@ -23,9 +23,9 @@ def promote(name: str, *, force: bool) -> str:
     """
     candidate = sides.side(name)
     result = _result_of(candidate)
-    champion = tracking.champion()
+    champion = registry.champion()
     if champion is None:
-        version = tracking.crown(result, {"reason": "the first", "result": name})
+        version = registry.crown(result, {"reason": "the first", "result": name})
         return f"{name} is the first champion: version {version}."
     if champion.run == result.run:
         raise Refusal(f"{name} is the champion already (version {champion.version}).")
@@ -33,24 +33,24 @@ def promote(name: str, *, force: bool) -> str:
     if not gained and not force:
         raise Refusal(f"not promoted: {reason} FORCE=1 promotes it all the same, and records that.")
     tags = {"reason": reason, "result": name, "forced": str(not gained).lower(), "before": champion.version}
-    version = tracking.crown(result, tags)
+    version = registry.crown(result, tags)
     how = "It is" if gained else "By force it is"
     return f"{reason} {how} the champion now: version {version}; `make rollback` brings {champion.version} back."
 
 
 def roll_back() -> str:
     """Make the champion before this one champion again, and say so; raises Refusal where there is none."""
-    champion = tracking.champion()
+    champion = registry.champion()
     if champion is None or champion.before is None:
         raise Refusal("there is no earlier champion to go back to; `make promote NAME=…` makes one.")
-    tracking.recrown(champion.before)
+    registry.recrown(champion.before)
     return f"version {champion.before} is the champion again, in place of {champion.version}."
 
 
-def _result_of(candidate: Side) -> tracking.Result:
+def _result_of(candidate: Side) -> registry.Result:
     """What MLflow holds with these scores, and a model."""
     wanted = _scores(candidate.per_image)
-    found = [result for result in tracking.results() if _scores(result.per_image) == wanted]
+    found = [result for result in registry.results() if _scores(result.per_image) == wanted]
     if not found:
         raise Refusal(f"MLflow holds no run with the scores of {candidate.name}: `make ui` there records it.")
     usable = [result for result in found if result.model]

@@ -1,9 +1,7 @@
-"""MLflow, all of it: a mirror of what the files say, live while a model trains, and repaired from the files by `track`.
+"""What MLflow is told: a mirror of the files, live while a model trains, and repaired from the files by `track`.
 
 A child run is a fitted model, found by the fingerprint in its model.json. A parent run is a result, found by the
-fingerprint of params.yaml, models and figures. Only FINISHED runs count, and there is one for each fingerprint.
-
-MLflow is imported where it is used: it takes seconds, and other stages never need it.
+fingerprint of params.yaml, models and figures.
 """
 
 import importlib.metadata
@@ -12,7 +10,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,27 +20,21 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import psutil
-from filelock import FileLock
 
-from naevi import paths, provenance, summary, tables
+from naevi import paths, provenance, store, summary, tables
 from naevi.config import Config, flat, read_yaml
 from naevi.images import Pixels
-from naevi.refusal import Refusal, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
     from naevi.checkpoint import Row  # torch comes with both
     from naevi.dataset import Lesions
 
-EXPERIMENT = "naevi"  # also the name of the registered model
-CHAMPION = "champion"
 WATCHED, EPOCHS_A_PICTURE = 6, 5  # validation lesions in a picture, and how often one is made
 # What `serving` imports, or what that does without saying so.
 SERVED_WITH = [
@@ -66,85 +57,9 @@ SERVED_WITH = [
 # environment says holds for both.
 PATIENCE = 60
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
-FINISHED = "attributes.status = 'FINISHED'"
 PHANTOMS_NOTE = "Phantoms, not patients: these figures say nothing about real lesions."
 
 Action = Callable[["MlflowClient", str], object]
-
-
-def uri() -> str:
-    """MLFLOW_TRACKING_URI, else the repository's own sqlite store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.root() / 'mlflow.db'}"
-
-
-def _lock() -> FileLock:
-    """Held while the store is made or reconciled: workers that make one sqlite file at once ruin it."""
-    return FileLock(paths.root() / "mlflow.db.lock")
-
-
-def _open() -> "tuple[MlflowClient, str]":
-    """A client and the experiment's id; makes the store and the experiment where there is none.
-
-    Raises Refusal where the store can't be opened.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri())
-    # An own sqlite store would else put artifacts under the current folder, which DVC deletes after `--temp`.
-    artifacts = (paths.root() / "mlartifacts").as_uri() if uri().startswith("sqlite:") else None
-    try:
-        with _lock():
-            client = mlflow.MlflowClient(uri())
-            return client, _experiment(client, artifacts)
-    except Exception as error:  # sqlalchemy's, requests' or MLflow's own
-        way = "start its server, or move the file away"
-        raise Refusal(f"MLflow's store {uri()} can't be opened ({_why(error)}); {way}.") from error
-
-
-def _why(error: Exception) -> str:
-    """What an error says: the beginning, which names the place, and the end, which names the cause."""
-    text = reason(error)
-    return text if len(text) <= 240 else f"{text[:120]} … {text[-120:]}"
-
-
-def _experiment(client: "MlflowClient", artifacts: str | None) -> str:
-    """The experiment's id; it is made where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    if not (found := client.get_experiment_by_name(EXPERIMENT)):
-        try:
-            return str(client.create_experiment(EXPERIMENT, artifacts))
-        except MlflowException:  # on a server another may just have made it
-            if not (found := client.get_experiment_by_name(EXPERIMENT)):
-                raise
-    return str(found.experiment_id)
-
-
-def _every(client: "MlflowClient", experiment: str, wanted: str) -> "Iterator[Run]":
-    """All runs that a filter of MLflow's wants, the oldest first."""
-    token = None
-    while token != "":
-        page = client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"], page_token=token)
-        yield from page
-        token = page.token or ""
-
-
-def _runs(client: "MlflowClient", experiment: str, fingerprint: str, status: str) -> "list[Run]":
-    """Runs with this fingerprint and status, the oldest first."""
-    wanted = f"tags.fingerprint = '{fingerprint}' and attributes.status = '{status}'"
-    return list(_every(client, experiment, wanted))
-
-
-def _close_stale(client: "MlflowClient", experiment: str, fingerprint: str) -> None:
-    """End as KILLED what its process left RUNNING when it died without a word; another may train the same just now."""
-    for run in _runs(client, experiment, fingerprint, "RUNNING"):
-        if _has_ended(run.data.tags.get("process")):
-            client.set_terminated(run.info.run_id, "KILLED")
 
 
 # Children: models
@@ -216,7 +131,7 @@ class Child:
                 if run:
                     action(*run)
         except Exception as error:  # whatever MLflow raises must not cost a trained model
-            self._give_up(_why(error))
+            self._give_up(store.why(error))
         finally:
             self._ended.set()
 
@@ -229,9 +144,9 @@ class Child:
 
 def _begin(origin: dict[str, Any]) -> "tuple[MlflowClient, str] | None":
     """Client and id of a new run, or None where this model is recorded already."""
-    client, experiment = _open()
-    _close_stale(client, experiment, origin["fingerprint"])
-    if _runs(client, experiment, origin["fingerprint"], "FINISHED"):
+    client, experiment = store.connect()
+    store.close_dead(client, experiment, origin["fingerprint"])
+    if store.finished(client, experiment, origin["fingerprint"]):
         return None
     return client, _create_child(client, experiment, origin)
 
@@ -316,8 +231,8 @@ def _restore_child(client: "MlflowClient", experiment: str, origin: dict[str, An
 
 def reconcile(config: Config) -> None:
     """Make MLflow hold the current result and its models once each: log what is missing, drop what is double."""
-    client, experiment = _open()
-    with _lock():
+    client, experiment = store.connect()
+    with store.lock():
         models = [provenance.described(paths.model(item)) for item in config.items()]
         children = [_one_child(client, experiment, model) for model in models]
         parent = _one_parent(client, experiment, config, models)
@@ -344,10 +259,10 @@ def _only(client: "MlflowClient", experiment: str, fingerprint: str, create: Cal
 
     Two may make it at once on a server, where no lock holds the other: who comes last sees both.
     """
-    _close_stale(client, experiment, fingerprint)
-    if not _runs(client, experiment, fingerprint, "FINISHED"):
+    store.close_dead(client, experiment, fingerprint)
+    if not store.finished(client, experiment, fingerprint):
         create()
-    first, *doubles = _runs(client, experiment, fingerprint, "FINISHED")
+    first, *doubles = store.finished(client, experiment, fingerprint)
     for double in doubles:
         client.delete_run(double.info.run_id)
     return str(first.info.run_id)
@@ -417,149 +332,16 @@ def _note_experiment(client: "MlflowClient", run_id: str) -> None:
         client.set_tag(run_id, "dvc.experiments", " ".join([*known, name]))
 
 
-# Models in use
-
-
-class Result(NamedTuple):
-    """A finished result: the ids of its run and of its model to use, if it has one, and its per_image.csv."""
-
-    run: str
-    model: str | None
-    per_image: pd.DataFrame
-
-
-class Champion(NamedTuple):
-    """The registered model in use: its version, the version before it, its run, and that one's per_image.csv."""
-
-    version: str
-    before: str | None
-    run: str
-    per_image: pd.DataFrame
-
-
-def results() -> list[Result]:
-    """The finished results, the oldest first."""
-    client, experiment = _open()
-    found = []
-    for run in _every(client, experiment, f"{FINISHED} and tags.kind = 'result'"):
-        models = [each.model_id for each in run.outputs.model_outputs] if run.outputs else []
-        found.append(Result(run.info.run_id, models[0] if models else None, _per_image(run.info.run_id)))
-    return found
-
-
-def champion() -> Champion | None:
-    """The champion, None where there is none yet."""
-    client, _ = _open()
-    registered = client.search_registered_models(f"name = '{EXPERIMENT}'")
-    if not registered or CHAMPION not in registered[0].aliases:
-        return None
-    found = client.get_model_version_by_alias(EXPERIMENT, CHAMPION)
-    return Champion(str(found.version), found.tags.get("before"), str(found.run_id), _per_image(str(found.run_id)))
-
-
-def crown(result: Result, tags: dict[str, str]) -> str:
-    """Register the model of a result with these tags and make it champion; return its version."""
-    client, _ = _open()
-    if not client.search_registered_models(f"name = '{EXPERIMENT}'"):
-        client.create_registered_model(EXPERIMENT)
-    source, model = f"models:/{result.model}", result.model
-    version = str(client.create_model_version(EXPERIMENT, source, result.run, tags, model_id=model).version)
-    recrown(version)
-    return version
-
-
-def recrown(version: str) -> None:
-    """Make a registered version champion."""
-    _open()[0].set_registered_model_alias(EXPERIMENT, CHAMPION, version)
-
-
-def _per_image(run: str) -> pd.DataFrame:
-    import mlflow
-
-    return tables.read(Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=paths.PER_IMAGE.name)))
-
-
-def fetched(address: str) -> Path:
-    """The folder of a model that MLflow holds, such as runs:/<id of a model's run>/model, brought to this machine.
-
-    Raises Refusal where the store gives none, or what it gives is no model of this pipeline.
-    """
-    _open()
-    import mlflow
-
-    try:
-        folder = Path(mlflow.artifacts.download_artifacts(address))
-    except Exception as error:  # MLflow's, sqlalchemy's, requests'
-        raise Refusal(f"MLflow's store {uri()} gives no {address} ({reason(error)[:200]}).") from error
-    found = sorted(file.parent for file in folder.rglob("model.json"))
-    if not found:
-        raise Refusal(f"{address} holds no model.json; name the model of a run, such as runs:/<id>/model.")
-    return found[0]
-
-
-# The store as a whole, see `verification`
-
-
-class Held(NamedTuple):
-    """A finished result in the store."""
-
-    name: str
-    runs: list[str]  # the oldest first; all but one are too many
-    lacking: int  # of its models, those that have no finished run
-    experiments: list[str]  # the names of the DVC experiments with this result
-    baseline: str  # the commit that it started from
-    orphan: bool  # marked as one that git doesn't know
-
-
-def held() -> dict[str, Held]:
-    """The finished results by their fingerprints, the oldest first."""
-    client, experiment = _open()
-    runs: dict[str, list[Run]] = {}
-    for run in _every(client, experiment, FINISHED):
-        runs.setdefault(run.data.tags["fingerprint"], []).append(run)
-    found = {}
-    for fingerprint, same in runs.items():
-        tags = same[0].data.tags
-        if tags["kind"] == "result":
-            found[fingerprint] = Held(
-                name=str(same[0].info.run_name),
-                runs=[str(run.info.run_id) for run in same],
-                lacking=sum(child not in runs for child in tags["children"].split()),
-                experiments=tags.get("dvc.experiments", "").split(),
-                baseline=tags["dvc.baseline"],
-                orphan=tags.get("orphan") == "true",
-            )
-    return found
-
-
-def close_dead() -> tuple[list[str], list[str]]:
-    """End as KILLED the runs whose process on this host is gone; return their names, and those of what still runs."""
-    client, experiment = _open()
-    closed, alive = [], []
-    for run in _every(client, experiment, "attributes.status = 'RUNNING'"):
-        if _has_ended(run.data.tags.get("process")):
-            client.set_terminated(run.info.run_id, "KILLED")
-            closed.append(str(run.info.run_name))
-        else:
-            alive.append(str(run.info.run_name))
-    return closed, alive
-
-
-def remove(run: str) -> None:
-    """Delete a run, which `mlflow runs restore` brings back."""
-    _open()[0].delete_run(run)
-
-
-def tag(run: str, key: str, value: str) -> None:
-    """Give a run a tag."""
-    _open()[0].set_tag(run, key, value)
-
-
 # Words in MLflow's terms
 
 
 def _tags(fingerprint: str, dataset: str) -> dict[str, str]:
-    tags = {"fingerprint": fingerprint, "dataset": dataset, "mlflow.source.name": "dvc repro", "process": _process()}
+    tags = {
+        "fingerprint": fingerprint,
+        "dataset": dataset,
+        "process": store.process(),
+        "mlflow.source.name": "dvc repro",
+    }
     return tags | ({"mlflow.note.content": PHANTOMS_NOTE} if dataset == "phantoms" else {})
 
 
@@ -587,24 +369,6 @@ def _outs() -> dict[str, str]:
 def _head() -> str:
     found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or "none"
-
-
-def _process() -> str:
-    """This process: host, number and start, which no other has."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time()}"
-
-
-def _has_ended(process: str | None) -> bool:
-    """Whether such a process is of this host and runs no more; of another host nobody can tell from here."""
-    if process is None:  # the run is from before runs said so
-        return True
-    host, number, start = process.split(" ")
-    if host != socket.gethostname():
-        return False
-    try:
-        return str(psutil.Process(int(number)).create_time()) != start
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _exists(client: "MlflowClient", run_id: str) -> bool:

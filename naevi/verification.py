@@ -5,9 +5,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from naevi import commands, history, paths, tracking
+from naevi import commands, history, paths, store
 from naevi.refusal import Refusal, reason, some
-from naevi.tracking import Held
+from naevi.store import Held
 
 FINGERPRINT = re.compile(r"tags\.fingerprint = '([0-9a-f]{64})'")
 # What `tracking.reconcile` reads.
@@ -26,7 +26,7 @@ FILES = (
 
 def main(commits: int) -> None:
     """Print what was amiss and what was done about it; raises Refusal where something can't be repaired."""
-    closed, alive = tracking.close_dead()
+    closed, alive = store.close_dead(*store.connect())
     told = [f"{name}: its process is gone; it is KILLED now." for name in closed]
     told += [f"{name}: still running, here or on another machine." for name in alive]
     left, wanted = [], results(commits)
@@ -37,7 +37,7 @@ def main(commits: int) -> None:
             told.append(f"{names}: {what} in MLflow; recorded from the files.")
         except Refusal as refusal:
             left.append(f"{names}: {what} in MLflow, and can't be recorded: {refusal}")
-    held = tracking.held()  # with what was just recorded
+    held = store.held()  # with what was just recorded
     told += _made_one(wanted, held) + _orphans(held)
     print("".join(f"{line}\n" for line in told + left), end="")
     if left:
@@ -73,7 +73,7 @@ def _is_experiment(name: str, revision: str) -> bool:
 
 def _amiss(wanted: dict[str, dict[str, str]]) -> dict[str, str]:
     """What the store lacks of the wanted results, by their fingerprints."""
-    held, found = tracking.held(), {}
+    held, found = store.held(), {}
     for fingerprint in wanted:
         if fingerprint not in held:
             found[fingerprint] = "missing"
@@ -88,11 +88,11 @@ def _made_one(wanted: dict[str, dict[str, str]], held: dict[str, Held]) -> list[
     for fingerprint, result in held.items():
         revisions = wanted.get(fingerprint, {})
         for double in result.runs[1:]:
-            tracking.remove(double)
+            store.remove(double)
             told.append(f"{result.name}: stood there twice; run {double} is removed.")
         experiments = [name for name, revision in revisions.items() if _is_experiment(name, revision)]
         if missing := [name for name in experiments if name not in result.experiments]:
-            tracking.tag(result.runs[0], "dvc.experiments", " ".join([*result.experiments, *missing]))
+            store.tag(result.runs[0], "dvc.experiments", " ".join([*result.experiments, *missing]))
             told.append(f"{result.name}: {some(missing)} named in it now.")
     return told
 
@@ -119,7 +119,7 @@ def _record(fingerprint: str, name: str, revision: str) -> None:
             "PYTHONPATH": str(Path.cwd()),
         }
         commands.run(sys.executable, "-m", "stages.track", folder=folder, environment=as_dvc_does)
-    if fingerprint not in tracking.held():
+    if fingerprint not in store.held():
         raise Refusal(f"{name} was made with other code or parameters than today's can record.")
 
 
@@ -141,7 +141,7 @@ def _orphans(held: dict[str, Held]) -> list[str]:
         if orphan and result.baseline not in commits:
             continue
         if orphan != result.orphan:
-            tracking.tag(result.runs[0], "orphan", str(orphan).lower())
+            store.tag(result.runs[0], "orphan", str(orphan).lower())
         if orphan:
             told.append(f"{result.name}: no commit and no experiment has it; it is tagged orphan = true.")
     return told

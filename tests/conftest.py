@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +21,10 @@ from tests import pipeline
 
 ROOT = Path(__file__).parents[1]
 Overrides = dict[str, Any]
+
+# Beside another worker of xdist, two threads on one core would wait for each other; it holds for child processes too.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What tests/faults/test_fuzz.py tries: each time the same few, or with --hypothesis-profile=soak 104,000 new ones.
 FUZZ: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}

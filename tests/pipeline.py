@@ -1,16 +1,20 @@
 """A small repository like the demo's, in which tests run the real pipeline: DVC, MLflow and all."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import mlflow
 import requests
+from mlflow.entities import Run
 
 from naevi import demo
 
@@ -26,7 +30,7 @@ SETTINGS = [
     "train.epochs=2",
     "train.batch_size=4",
     "evaluate.resamples=100",
-    "runtime.threads=2",
+    "runtime.threads=1",
     "cv.models=[0, 1, all]",
 ]
 STAGES = ["download", "preprocess", "split", "train@0", "train@1", "train@all", "evaluate", "report", "track"]
@@ -51,6 +55,22 @@ def run(folder: Path, *command: str, check: bool = True, **environment: str) -> 
     )
     assert done.returncode == 0 or not check, done.stdout
     return done.stdout
+
+
+def store(folder: Path) -> str:
+    """A folder's own store as it is now: a copy, because MLflow keeps a file that it once opened, deleted or not."""
+    copy = Path(tempfile.mkdtemp(dir=folder.parent)) / "mlflow.db"
+    shutil.copyfile(folder / "mlflow.db", copy)
+    return f"sqlite:///{copy}"
+
+
+def runs(folder: Path, kind: str) -> list[Run]:
+    """The FINISHED runs of a kind in a folder's own store."""
+    client = mlflow.MlflowClient(store(folder))
+    experiment = client.get_experiment_by_name("naevi")
+    assert experiment is not None
+    wanted = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
+    return list(client.search_runs([experiment.experiment_id], wanted))
 
 
 def free_port() -> int:

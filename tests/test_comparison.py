@@ -18,8 +18,8 @@ from naevi.images import write_image, write_mask
 from naevi.refusal import Refusal
 from naevi.sides import Side
 from tests import pipeline
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 WHO = ("-c", "user.name=naevi", "-c", "user.email=naevi@localhost", "-c", "commit.gpgsign=false")
 
 

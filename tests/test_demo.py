@@ -7,8 +7,7 @@ import pytest
 
 from naevi import config, demo, paths
 from naevi.config import load_config
-
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
 
 
 def test_the_demo_repository_is_the_code_set_for_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

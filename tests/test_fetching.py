@@ -20,8 +20,8 @@ import pytest
 from naevi import fetching
 from naevi.fetching import fetch
 from naevi.refusal import Refusal
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 CONTENT = np.random.default_rng(0).bytes(3 * 2**20 + 5)
 CUT = 2**20  # a piece of fetching, which keeps whole pieces for sure
 

@@ -9,9 +9,8 @@ import pytest
 
 from naevi import history, paths
 from tests import pipeline
+from tests.conftest import ROOT
 from tests.test_comparison import bars, git
-
-ROOT = Path(__file__).parents[1]
 
 
 def metrics(dice: float) -> str:

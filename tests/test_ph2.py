@@ -14,8 +14,8 @@ from PIL import Image
 from naevi import paths, ph2, sources
 from naevi.images import Pixels, read_image, read_mask
 from naevi.refusal import Refusal
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 Alike = dict[str, tuple[Pixels, Pixels]]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 import mlflow
@@ -15,30 +14,14 @@ from PIL import Image
 from naevi import demo, paths, summary
 from naevi.config import override, read_yaml
 from tests import pipeline
-from tests.pipeline import STAGES
+from tests.pipeline import STAGES, runs
 
 TRACK = ("dvc", "repro", "--single-item", "--force", "track")
 
 
-def store(folder: Path) -> str:
-    """A folder's own store as it is now: a copy, because MLflow keeps a file that it once opened, deleted or not."""
-    copy = Path(tempfile.mkdtemp(dir=folder.parent)) / "mlflow.db"
-    shutil.copyfile(folder / "mlflow.db", copy)
-    return f"sqlite:///{copy}"
-
-
-def runs(folder: Path, kind: str) -> list[Run]:
-    """The FINISHED runs of a kind in a folder's own store."""
-    client = mlflow.MlflowClient(store(folder))
-    experiment = client.get_experiment_by_name("naevi")
-    assert experiment is not None
-    wanted = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
-    return list(client.search_runs([experiment.experiment_id], wanted))
-
-
 def curve(folder: Path, run: Run, key: str) -> list[tuple[int, float]]:
     """Step and value of each point, sorted."""
-    history = mlflow.MlflowClient(store(folder)).get_metric_history(run.info.run_id, key)
+    history = mlflow.MlflowClient(pipeline.store(folder)).get_metric_history(run.info.run_id, key)
     return sorted((point.step, point.value) for point in history)
 
 
@@ -162,25 +145,6 @@ def test_an_experiment_stands_in_mlflow_once_and_can_be_compared(repository: Pat
     pipeline.run(repository, "git", "stash", "--quiet")
     pipeline.run(repository, "dvc", "exp", "run", "--temp", "--name", "again", "-S", "model.architecture=unet-plain")
     assert len(runs(repository, "result")) == results + 1
-
-
-def test_two_queue_workers_record_both_experiments(repository: Path) -> None:
-    pipeline.run(repository, "git", "checkout", "--quiet", "--force", "HEAD")
-    (repository / "mlflow.db").unlink()  # the workers must also survive making the store at once
-    for name, lr in (("slow", "0.0005"), ("fast", "0.004")):
-        pipeline.run(repository, "dvc", "exp", "run", "--queue", "--name", name, "-S", f"train.lr={lr}")
-
-    pipeline.run(repository, "dvc", "queue", "start", "-j", "2")
-    pipeline.run(repository, "dvc", "queue", "logs", "slow", "--follow", check=False)
-    pipeline.run(repository, "dvc", "queue", "logs", "fast", "--follow", check=False)
-    pipeline.run(repository, "dvc", "queue", "stop", check=False)
-
-    status = pipeline.run(repository, "dvc", "queue", "status")
-    assert status.count("Success") == 2, status
-    parents = runs(repository, "result")
-    assert sorted(run.data.params["train.lr"] for run in parents) == ["0.0005", "0.004"]
-    assert {run.data.tags["dvc.experiments"] for run in parents} == {"slow", "fast"}
-    assert len(runs(repository, "model")) == 6
 
 
 def test_a_failed_download_leaves_the_committed_reports_where_they_were(repository: Path) -> None:

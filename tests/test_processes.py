@@ -19,8 +19,7 @@ from naevi.dataset import Lesions
 from naevi.refusal import Refusal
 from naevi.runtime import Runtime
 from tests import pipeline
-
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
 
 # Fits nine images for two epochs of two batches; each process keeps its gradients and what it was shown.
 SCRIPT = """

@@ -8,8 +8,8 @@ import pytest
 
 from naevi import results
 from naevi.config import flat, read_yaml
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 

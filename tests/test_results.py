@@ -10,8 +10,8 @@ from naevi import demo, metrics, paths, results, summary
 from naevi.config import load_config, override
 from naevi.refusal import Refusal
 from tests import pipeline
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 NAMES = [file.parent.name for file in sorted((ROOT / paths.RESULTS).glob("*/overrides.txt"))]
 
 

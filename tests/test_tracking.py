@@ -11,7 +11,7 @@ import mlflow
 import pytest
 from PIL import Image
 
-from naevi import tracking
+from naevi import store, tracking
 from tests import pipeline
 from tests.conftest import ROOT
 from tests.test_training import phantoms
@@ -43,19 +43,19 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def statuses() -> list[str]:
-    client = mlflow.MlflowClient(tracking.uri())
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    client = mlflow.MlflowClient(store.uri())
+    experiment = client.get_experiment_by_name(store.EXPERIMENT)
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
     return [run.info.status for run in found]
 
 
 def test_the_store_is_the_repositorys_unless_one_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracking.uri() == f"sqlite:///{root / 'mlflow.db'}"
+    assert store.uri() == f"sqlite:///{root / 'mlflow.db'}"
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
 
-    assert tracking.uri() == "http://127.0.0.1:1"
+    assert store.uri() == "http://127.0.0.1:1"
 
 
 def test_a_model_is_recorded_once(root: Path) -> None:
@@ -72,8 +72,8 @@ def test_validation_lesions_are_pictured_every_few_epochs(root: Path) -> None:
         run.catch_up([], lesions)
         for epoch in range(1, 2 * tracking.EPOCHS_A_PICTURE + 2):
             run.log_epoch(ROW | {"epoch": epoch}, lesions.masks[:, 0].numpy())
-    client = mlflow.MlflowClient(tracking.uri())
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    client = mlflow.MlflowClient(store.uri())
+    experiment = client.get_experiment_by_name(store.EXPERIMENT)
     assert experiment is not None
     run_id = client.search_runs([experiment.experiment_id])[0].info.run_id
 
@@ -134,7 +134,7 @@ def test_training_goes_on_where_the_store_fails(root: Path, capsys: pytest.Captu
 
 
 def test_processes_that_make_the_store_at_once_all_succeed(root: Path) -> None:
-    script = "from naevi import tracking; client, experiment = tracking._open(); client.create_run(experiment)"
+    script = "from naevi import store; client, experiment = store.connect(); client.create_run(experiment)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     processes = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(4)]
 
@@ -154,6 +154,6 @@ def test_artifacts_lie_in_the_repository_not_where_the_stage_runs(root: Path, mo
 
 
 def test_tests_use_no_store_of_the_user(small_repository: Path) -> None:
-    assert pipeline.run(
-        small_repository, "python", "-c", "from naevi import tracking; print(tracking.uri())"
-    ).startswith(f"sqlite:///{small_repository}")
+    assert pipeline.run(small_repository, "python", "-c", "from naevi import store; print(store.uri())").startswith(
+        f"sqlite:///{small_repository}"
+    )

@@ -103,7 +103,7 @@ def test_another_number_of_threads_gives_nearly_the_same_metrics(small_repositor
     folder = tmp_path / "repository"
     with contextlib.chdir(ROOT):
         pipeline.make(folder)
-    override(folder / paths.PARAMS, ["runtime.threads=1"])
+    override(folder / paths.PARAMS, ["runtime.threads=2"])
 
     pipeline.run(folder, "dvc", "repro", "evaluate")
 
