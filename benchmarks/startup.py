@@ -16,14 +16,15 @@ import time
 from naevi.config import read_yaml
 from naevi.paths import PIPELINE
 
+AS_MODULE = "import sys; sys.argv[0] = '-m'; "  # as `python -m` has it, see stages/__init__.py
 # Ends a fold where its first batch would be varied.
-FOLD = """
-import os, sys
-from naevi import augmentation
+FOLD = f"""
+{AS_MODULE}import os
+from stages import train
+from naevi import augmentation, refusal
 augmentation.augment = lambda *_, **__: os._exit(0)
 sys.argv = ["train", "0"]
-from stages import train
-train.main()
+refusal.run(train.main)
 """
 
 
@@ -42,7 +43,7 @@ def main() -> None:
 
 def imports(stage: str) -> tuple[float, float]:
     """Seconds that a stage's imports take, and those of them in this repository's modules."""
-    command = [sys.executable, "-X", "importtime", "-c", f"import stages.{stage}"]
+    command = [sys.executable, "-X", "importtime", "-c", f"{AS_MODULE}import stages.{stage}"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
     rows = [line.removeprefix("import time:").split("|") for line in lines[1:]]
     times = [(int(alone), name.strip()) for alone, _, name in rows if alone.strip().isdigit()]

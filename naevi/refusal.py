@@ -1,6 +1,7 @@
 """What a user can cause is answered with one sentence and exit code 1, never with a traceback."""
 
 import errno
+import gc
 import sys
 from collections.abc import Callable, Iterable
 
@@ -38,6 +39,8 @@ def run(main: Callable[[], None]) -> None:
 
     So does what the file system refuses; any other error is ours, and keeps its traceback.
     """
+    gc.freeze()  # what the imports made is no garbage, see stages/__init__.py
+    gc.enable()
     try:
         main()
     except Refusal as refusal:
@@ -51,3 +54,5 @@ def run(main: Callable[[], None]) -> None:
         )
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        gc.freeze()  # else Python looks for garbage in all that torch and MLflow hold once more before it ends

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from naevi import refusal
+from tests.conftest import ROOT
 
 STAGE = """
 from naevi import refusal
@@ -20,9 +21,8 @@ refusal.run(main)
 
 def ended(body: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a stage."""
-    root = Path(__file__).parents[1]
     command = [sys.executable, "-c", STAGE.format(body=body)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -73,3 +73,14 @@ def test_an_error_of_ours_keeps_its_traceback() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         refusal.run(main)
+
+
+@pytest.mark.parametrize(("started", "imported"), [("-m", "False"), ("pytest", "True")])
+def test_python_looks_for_garbage_while_a_stage_runs_but_not_in_what_it_imported(started: str, imported: str) -> None:
+    script = (
+        f"import gc, sys; sys.argv[0] = '{started}'; import stages; print(gc.isenabled()); from naevi import refusal\n"
+        "refusal.run(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{imported}\nTrue True\n"
