@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test soak test-services setup demo demo-ui repro ui result table compare experiments promote rollback history verify lock
+.PHONY: test soak test-services setup unlock demo demo-ui repro ui result table compare experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
 test: setup
@@ -45,12 +45,19 @@ demo-ui: setup
 	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
 	cd .demo && mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-repro: setup
+# A kill in the moment when DVC writes down who reads and writes what leaves that file empty, and then DVC refuses to run
+# (https://github.com/treeverse/dvc/issues/7615).
+unlock:
+	@for file in .dvc/tmp/rwlock .dvc/tmp/exps/rwlock; do \
+	  if [ -e $$file ] && [ ! -s $$file ]; then rm $$file; echo "removed $$file, which a kill had emptied"; fi; \
+	done
+
+repro: setup unlock
 	@echo "From the archive to the report takes about 25 minutes on 2 cores; what is up to date is skipped."
 	dvc repro
 	dvc repro --single-item --force track
 
-ui: setup
+ui: setup unlock
 	dvc repro --single-item --force track
 	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}

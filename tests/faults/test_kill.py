@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def killed(folder: Path, command: list[str], word: str, delay: float) -> bool:
         os.killpg(process.pid, signal.SIGKILL)  # its children too, should it have left some
         process.wait(timeout=30)
     assert process.returncode in (0, -signal.SIGKILL), printed
+    print(pipeline.run(folder, "make", "unlock"), end="")  # as `make repro` does
     return process.returncode != 0
 
 
@@ -82,6 +84,19 @@ def test_killed_in_any_stage_the_pipeline_comes_to_the_same_bytes(
     finished = [run.data.tags["fingerprint"] for run in runs if run.info.status == "FINISHED"]
     assert len(finished) == len(set(finished)) == 4  # three models and their result
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+
+
+def test_make_unlock_removes_the_lock_that_a_kill_emptied_and_no_other(small_repository: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    lock = folder / ".dvc" / "tmp" / "rwlock"
+    lock.write_text("{}", encoding="utf-8")
+    assert pipeline.run(folder, "make", "unlock") == ""
+    lock.write_text("", encoding="utf-8")
+    assert "JSON structure is corrupted" in pipeline.run(folder, "dvc", "repro", check=False)
+
+    assert pipeline.run(folder, "make", "unlock") == "removed .dvc/tmp/rwlock, which a kill had emptied\n"
+
+    assert "Data and pipelines are up to date." in pipeline.run(folder, "dvc", "repro")
 
 
 def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path, tmp_path: Path) -> None:
