@@ -45,19 +45,16 @@ demo-ui: setup
 	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
 	cd .demo && mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-# A kill in the moment when DVC writes down who reads and writes what leaves that file empty, and then DVC refuses to run
-# (https://github.com/treeverse/dvc/issues/7615).
-unlock:
-	@for file in .dvc/tmp/rwlock .dvc/tmp/exps/rwlock; do \
-	  if [ -e $$file ] && [ ! -s $$file ]; then rm $$file; echo "removed $$file, which a kill had emptied"; fi; \
-	done
+# See `unlock` in naevi/commands.py.
+unlock: setup
+	python -m naevi unlock
 
-repro: setup unlock
+repro: unlock
 	@echo "From the archive to the report takes about 25 minutes on 2 cores; what is up to date is skipped."
 	dvc repro
 	dvc repro --single-item --force track
 
-ui: setup unlock
+ui: unlock
 	dvc repro --single-item --force track
 	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
 	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}

@@ -36,6 +36,9 @@ def main() -> None:
     command.add_argument("-n", "--commits", type=_number, default=history.COMMITS, help="at most, the newest first")
     command.set_defaults(run=_verify)
 
+    command = commands.add_parser("unlock", help="remove what a kill has torn of DVC's own lock, so that it runs again")
+    command.set_defaults(run=_unlock)
+
     command = commands.add_parser("score", help="test a model on other labelled images, with a report")
     command.add_argument("images", type=Path, help="folder or archive of images")
     command.add_argument("masks", type=Path, help="folder or archive of masks with the names of the images")
@@ -105,6 +108,12 @@ def _roll_back(_: argparse.Namespace) -> None:
     from naevi import promotion
 
     print(promotion.roll_back())
+
+
+def _unlock(_: argparse.Namespace) -> None:
+    from naevi import commands
+
+    commands.unlock()
 
 
 def _verify(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
-"""Git and DVC, called as a user would."""
+"""Git and DVC, called as a user would; and what a kill leaves of DVC's own files."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 from naevi.refusal import Refusal
+
+# Where DVC notes which process reads and writes what: in the workspace, and for experiments.
+RWLOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
 
 
 def run(
@@ -35,3 +39,19 @@ def run(
     if done.returncode:
         raise Refusal(f"`{shlex.join(command)}` ended with exit code {done.returncode}; what it said stands above.")
     return done.stdout or ""
+
+
+def unlock(folder: Path = Path()) -> None:
+    """Remove DVC's notes on who reads and writes what where a kill tore them, and say so.
+
+    Killed while it writes them, DVC refuses to run ever after (https://github.com/treeverse/dvc/issues/7615).
+    """
+    from dvc.lock import make_lock  # dvc takes half a second to import
+
+    for file in filter(Path.exists, [folder / file for file in RWLOCKS]):
+        with make_lock(f"{file}.lock"):  # as DVC itself does, so a file that is just being written is left alone
+            try:
+                json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                file.unlink()
+                print(f"naevi: removed {file}, which a kill had torn.")

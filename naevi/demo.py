@@ -46,6 +46,7 @@ def commit(folder: Path, message: str) -> None:
 def main() -> None:
     """Make the demo's repository, run its pipeline, and say where to look."""
     make()
+    commands.unlock(FOLDER)
     _run(FOLDER, "dvc", "repro")
     commit(FOLDER, "Run the demo")
     print(

@@ -7,6 +7,7 @@ What the levels of other people's masks mean is asked once, by `classes`.
 import hashlib
 import io
 import itertools
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,10 @@ NEAR_DUPLICATE = 0.985  # correlation of 32x32 grey pictures; the closest two of
 COLORS = "000000 ffffff" + 32 * " e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 808080"
 PALETTE = bytes.fromhex(COLORS)[: 3 * 256]
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn; `_opened` refuses
+# Pillow warns from here on, and refuses twice as many before it takes memory for them: a GIF of 45 bytes can have a
+# frame of 2 GB.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Pixels = NDArray[np.uint8]
 Levels = NDArray[np.uint16]
@@ -102,10 +106,11 @@ def _opened(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
     name = name or (str(source) if isinstance(source, Path) else f"a member of {len(source)} bytes")
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise ValueError(f"{picture.width}x{picture.height} px are more than {MOST_PIXELS // 10**6} megapixels")
             ImageOps.exif_transpose(picture, in_place=True)  # else a copy, and the largest picture takes over 1 GB
             yield picture
+    except Image.DecompressionBombError as error:
+        told = reason(error).partition(",")[0]  # the rest speaks of attacks
+        raise Refusal(f"{name} can't be read as an image: {told}; make it smaller.") from error
     except UnidentifiedImageError as error:
         raise Refusal(f"{name} can't be read as an image: its format is unknown.") from error
     except Exception as error:  # a spoilt file makes Pillow raise anything, SyntaxError and TypeError included

@@ -25,6 +25,7 @@ def publish(name: str, assignments: list[str]) -> None:
     changed = commands.run("git", "status", "--porcelain", "--", *DECIDING).split()[1::2]
     if changed:
         raise Refusal(f"a published result is one of a commit, but these are not committed: {', '.join(changed)}.")
+    commands.unlock()
     experiment = f"result-{name}"
     settings = [part for assignment in assignments for part in ("--set-param", assignment)]
     if experiment in commands.run("dvc", "exp", "list", "--name-only").split():

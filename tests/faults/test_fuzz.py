@@ -2,7 +2,8 @@
 
 Each reader gets its own valid files with some bytes replaced, dropped or put in between, their checksums mended half of
 the time, so that what lies behind the checksums is reached. `make test` gives each a few, always the same;
-`pytest tests/faults/test_fuzz.py --hypothesis-profile=soak -rP` gives each thousands, other ones each time.
+`pytest tests/faults/test_fuzz.py --hypothesis-profile=soak -rP` gives each thousands, other ones each time; `guided.py`
+leads more of them to code that nothing has reached.
 """
 
 import base64
@@ -15,6 +16,7 @@ import json
 import lzma
 import resource
 import struct
+import subprocess
 import sys
 import tarfile
 import time
@@ -505,10 +507,40 @@ def test_a_reader_reads_or_refuses(
     assert max(seconds) < MOST_SECONDS
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("make", READERS, ids=lambda make: make.__name__)
+def test_a_search_that_is_led_to_new_code_finds_nothing_either(
+    make: Callable[..., Reader], tmp_path: Path, model: Path
+) -> None:
+    pytest.importorskip("atheris", reason="`pip install atheris`, where it has a wheel, leads the search")
+    options = [f"-runs={5000 * READERS[make]}", f"-timeout={HUNG_SECONDS}", "-rss_limit_mb=3072"]  # torch takes 1 GB
+    given_model = [str(model)] if "model" in make.__annotations__ else []
+    command = [sys.executable, "-m", "tests.faults.guided", make.__name__, *given_model, *options]
+
+    done = subprocess.run(
+        [*command, f"-artifact_prefix={tmp_path}/"], cwd=ROOT, capture_output=True, text=True, errors="replace"
+    )
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    print(make.__name__, next(line for line in done.stderr.splitlines() if "DONE" in line))
+
+
 def test_the_largest_picture_takes_less_than_a_gibibyte() -> None:
     before = memory_from_here()
 
     images.read_image(saved(Image.new("RGBA", (7071, 7071)), "PNG", compress_level=1), "a.png")
+
+    assert most_memory() - before < MOST_MEMORY
+
+
+def test_a_frame_of_gigabytes_is_refused_before_it_takes_memory() -> None:
+    """What atheris found: a GIF of 44 bytes, 6 x 8 px by its head, whose frame is 59284 x 39532 and then wiped."""
+    head, wipe = struct.pack("<6sHHBBB", b"GIF89a", 6, 8, 0, 0, 0), b"!\xf9\x04\x08\0\0\0\0"
+    frame = struct.pack("<cHHHHB", b",", 0, 0, 59284, 39532, 0)
+    before = memory_from_here()
+
+    with pytest.raises(Refusal, match=r"Image size \(2343615088 pixels\) exceeds limit of 50000000 pixels"):
+        images.read_image(head + wipe + frame + b"\x02\x02\x4c\x01\x00;", "a.gif")
 
     assert most_memory() - before < MOST_MEMORY
 
