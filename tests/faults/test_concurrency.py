@@ -18,6 +18,7 @@ import requests
 from naevi import demo, paths
 from tests import pipeline
 
+DVC = ("dvc", "--wait-for-lock")  # else it gives up after three seconds
 EVERY_RUN = {"experiment_ids": ["0", "1"], "max_results": 1000}
 
 
@@ -43,7 +44,7 @@ def visited(address: str) -> Iterator[list[int]]:
 
 def experiment(folder: Path, *how: str, name: str, setting: str) -> list[str]:
     """The command that runs or queues an experiment; its names and settings begin in the same way."""
-    return ["dvc", "exp", "run", *how, "--name", name, "--set-param", setting]
+    return [*DVC, "exp", "run", *how, "--name", name, "--set-param", setting]
 
 
 def revision(folder: Path, name: str) -> str:
@@ -60,7 +61,7 @@ def content(folder: Path, name: str, file: Path) -> str:
 def wait_for_queue(folder: Path) -> str:
     """The status of the queue when nothing is left in it."""
     while True:
-        status = pipeline.run(folder, "dvc", "queue", "status")
+        status = pipeline.run(folder, *DVC, "queue", "status")
         if "Queued" not in status and "Running" not in status:
             return status
         sleep(3)
@@ -79,14 +80,16 @@ def test_experiments_at_once_are_each_recorded_once(
     folder = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
     (folder / "mlflow.db").unlink()  # the workers must also survive making the store at once
     demo.commit(folder, "Run")
-    # Every second one trains, the others take the models from DVC's cache.
-    settings = {f"queued-{n}": f"{'train' if n % 2 else 'evaluate'}.seed={n}" for n in range(1, number + 1)}
+    # Every fourth one trains, the others take the models from DVC's cache.
+    settings = {f"queued-{n}": f"{'train' if n % 4 == 1 else 'evaluate'}.seed={n}" for n in range(1, number + 1)}
     beside = {"apart": "evaluate.threshold=0.4", "here": "evaluate.threshold=0.6"}
     for name, setting in settings.items():
         pipeline.run(folder, *experiment(folder, "--queue", name=name, setting=setting))
 
-    pipeline.run(folder, "dvc", "queue", "start", "--jobs", "4")
-    pipeline.run(folder, "dvc", "repro", "--single-item", "--force", "track")  # as `make ui` does
+    start = [*DVC, "queue", "start", "--jobs", "4"]
+    # The workers inherit its output: to read that would be to wait for them.
+    subprocess.run(start, cwd=folder, env=pipeline.clean(), check=True, stdout=subprocess.DEVNULL)
+    pipeline.run(folder, *DVC, "repro", "--single-item", "--force", "track")  # as `make ui` does
     ui = ("mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db")
     with pipeline.served(folder, *ui, MLFLOW_DISABLE_TELEMETRY="true") as address, visited(address) as answers:
         temporary = subprocess.Popen(
@@ -95,6 +98,7 @@ def test_experiments_at_once_are_each_recorded_once(
             env=pipeline.clean(),
             stdout=subprocess.DEVNULL,
         )
+        assert "Running" in pipeline.run(folder, *DVC, "queue", "status")
         pipeline.run(folder, *experiment(folder, name="here", setting=beside["here"]))
         assert temporary.wait() == 0
         status = wait_for_queue(folder)
