@@ -27,7 +27,7 @@ NEAR_DUPLICATE = 0.985  # correlation of 32x32 grey pictures; the closest two of
 COLORS = "000000 ffffff" + 32 * " e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 808080"
 PALETTE = bytes.fromhex(COLORS)[: 3 * 256]
 
-# Pillow warns from here on, and refuses twice as many before it takes memory for them: a GIF of 45 bytes can have a
+# Pillow warns from here on, and refuses twice as many before it takes memory for them: a GIF of 37 bytes can have a
 # frame of 2 GB.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
