@@ -42,8 +42,8 @@ def visited(address: str) -> Iterator[list[int]]:
         visitor.join(timeout=60)
 
 
-def experiment(folder: Path, *how: str, name: str, setting: str) -> list[str]:
-    """The command that runs or queues an experiment; its names and settings begin in the same way."""
+def experiment(*how: str, name: str, setting: str) -> list[str]:
+    """The command that runs or queues an experiment."""
     return [*DVC, "exp", "run", *how, "--name", name, "--set-param", setting]
 
 
@@ -84,7 +84,7 @@ def test_experiments_at_once_are_each_recorded_once(
     settings = {f"queued-{n}": f"{'train' if n % 4 == 1 else 'evaluate'}.seed={n}" for n in range(1, number + 1)}
     beside = {"apart": "evaluate.threshold=0.4", "here": "evaluate.threshold=0.6"}
     for name, setting in settings.items():
-        pipeline.run(folder, *experiment(folder, "--queue", name=name, setting=setting))
+        pipeline.run(folder, *experiment("--queue", name=name, setting=setting))
 
     start = [*DVC, "queue", "start", "--jobs", "4"]
     # The workers inherit its output: to read that would be to wait for them.
@@ -93,13 +93,13 @@ def test_experiments_at_once_are_each_recorded_once(
     ui = ("mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db")
     with pipeline.served(folder, *ui, MLFLOW_DISABLE_TELEMETRY="true") as address, visited(address) as answers:
         temporary = subprocess.Popen(
-            experiment(folder, "--temp", name="apart", setting=beside["apart"]),
+            experiment("--temp", name="apart", setting=beside["apart"]),
             cwd=folder,
             env=pipeline.clean(),
             stdout=subprocess.DEVNULL,
         )
         assert "Running" in pipeline.run(folder, *DVC, "queue", "status")
-        pipeline.run(folder, *experiment(folder, name="here", setting=beside["here"]))
+        pipeline.run(folder, *experiment(name="here", setting=beside["here"]))
         assert temporary.wait() == 0
         status = wait_for_queue(folder)
 
@@ -125,5 +125,5 @@ def test_experiments_at_once_are_each_recorded_once(
     demo.commit(again, "Run")
     for n in alone:
         name = f"queued-{n}"
-        pipeline.run(again, *experiment(again, "--temp", name=name, setting=settings[name]))
+        pipeline.run(again, *experiment("--temp", name=name, setting=settings[name]))
         assert content(again, name, paths.LOCK) == content(folder, name, paths.LOCK)
