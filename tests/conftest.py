@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from naevi import lesions, paths, raw, splitting
@@ -127,8 +128,16 @@ def ph2_alike(folder: Path) -> dict[str, tuple[Pixels, Pixels]]:
 @pytest.fixture(scope="session")
 def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in which the whole pipeline has run once, on twenty phantoms; tests leave it as they found it."""
-    folder = tmp_path_factory.mktemp("small") / "repository"
-    with contextlib.chdir(ROOT):
-        pipeline.make(folder)
-    pipeline.run(folder, "dvc", "repro")
-    return folder
+    base = tmp_path_factory.getbasetemp()
+    # xdist's workers share the run, which takes most of a minute, and have a copy each.
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    first, ready = common / "first" / "repository", common / "first" / "ready"
+    with FileLock(common / "first.lock"):
+        if not ready.exists():
+            shutil.rmtree(first.parent, ignore_errors=True)  # where another worker failed
+            first.parent.mkdir()
+            with contextlib.chdir(ROOT):
+                pipeline.make(first)
+            pipeline.run(first, "dvc", "repro")
+            ready.touch()
+    return Path(shutil.copytree(first, tmp_path_factory.mktemp("small") / "repository", symlinks=True))

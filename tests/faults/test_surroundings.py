@@ -40,7 +40,7 @@ def turkish(tmp_path: Path) -> dict[str, str]:
     return {"LC_ALL": "tr_TR.UTF-8", "LOCPATH": str(made.parent)}
 
 
-@pytest.mark.parametrize("language", ["C", "Turkish"])
+@pytest.mark.parametrize("language", [pytest.param("C", marks=pytest.mark.soak), "Turkish"])
 def test_the_pipeline_makes_the_same_bytes(
     small_repository: Path, tmp_path: Path, language: str, request: pytest.FixtureRequest
 ) -> None:
