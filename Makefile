@@ -8,11 +8,12 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .PHONY: test soak test-services setup unlock demo demo-ui repro ui result table compare experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
+# Three processes suit two cores: some tests wait for servers and queues.
 test: setup
 	ruff check
 	ruff format --check
 	mypy
-	python -m pytest --numprocesses 2 --dist loadscope
+	python -m pytest --numprocesses 3 --dist loadscope
 
 setup: .venv/installed
 

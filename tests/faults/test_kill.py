@@ -102,9 +102,9 @@ def test_a_torn_lock_of_dvc_is_removed_and_no_other(small_repository: Path, tmp_
 
 
 def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "repository"
-    pipeline.make(folder)
-    pipeline.run(folder, "dvc", "repro", "split")
+    folder = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    shutil.rmtree(folder / paths.model("0"))
+    (folder / "mlflow.db").unlink()
     # The file after each epoch, and epochs that last long enough to be killed in.
     script = (
         "import sys, time; from naevi import checkpoint, tracking; from stages import train\n"
