@@ -16,6 +16,7 @@ from naevi.refusal import Refusal, reason, some
 
 WORKSPACE = "workspace"
 NEEDED = ["image_id", "fold", "dice", "iou"]
+FILLED = ["image_id", "dataset", "dice", "iou"]  # in each row, where the table has the column
 NUMBERS = ["dice", "iou", "tp", "fn"]
 
 
@@ -103,6 +104,10 @@ def _table(name: str, text: str | None) -> pd.DataFrame:
         raise Refusal(f"{path} of {name} can't be read ({reason(error)}): name another result.") from error
     if missing := [column for column in NEEDED if column not in rows]:
         raise Refusal(f"{path} of {name} lacks {', '.join(missing)}: name another result.")
+    filled = rows[[column for column in FILLED if column in rows]].replace([np.inf, -np.inf], np.nan).notna()
+    if not filled.all(axis=None):
+        empty = ", ".join(filled.columns[~filled.all()])
+        raise Refusal(f"{path} of {name} has rows without {empty}: name another result.")
     return rows
 
 

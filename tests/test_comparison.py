@@ -411,6 +411,11 @@ def test_an_experiment_that_shares_its_name_is_refused(repository: SimpleNamespa
             "image_id,fold,dice,iou\na,0,high,1\n",
             r"can't be read \(could not convert string to float: 'high'.*\): name",
         ),
+        (
+            "image_id,fold,dataset,dice,iou\na,0,ph2,1,1\nb,0,",
+            r"^reports/per_image\.csv of workspace has rows without dataset, dice, iou: name another result\.$",
+        ),
+        ("image_id,fold,dice,iou\na,0,inf,1\n", r"has rows without dice: name"),
         ("image_id,fold,dice\udcff,iou\na,0,1,1\n", r"^reports/per_image\.csv of workspace lacks dice: name another"),
         (None, r"^workspace has no reports/per_image\.csv: name a result after"),
     ],

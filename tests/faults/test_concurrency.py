@@ -29,7 +29,7 @@ def visited(address: str) -> Iterator[list[int]]:
     left = Event()
 
     def look() -> None:
-        while not left.wait(0.5):
+        while not left.wait(2):
             answer = requests.post(f"{address}/api/2.0/mlflow/runs/search", json=EVERY_RUN, timeout=60)
             answers.append(answer.status_code)
 
@@ -64,7 +64,7 @@ def wait_for_queue(folder: Path) -> str:
         status = pipeline.run(folder, *DVC, "queue", "status")
         if "Queued" not in status and "Running" not in status:
             return status
-        sleep(3)
+        sleep(10)
 
 
 @pytest.mark.parametrize(
