@@ -4,7 +4,8 @@
     python -m tests.faults.guided labels -runs=20000
 
 Options are libFuzzer's. Where a reader takes bytes, its valid files are the corpus to begin with; else hypothesis makes
-its inputs from atheris's bytes. An exception that isn't ours ends it with a traceback and the input in a file.
+its inputs from atheris's bytes. An exception that isn't ours ends it with a traceback and the input in a file. So does
+an input that takes too much memory; each is measured, since -rss_limit_mb is of the process, which grows by itself.
 """
 
 import contextlib
@@ -36,8 +37,11 @@ def main(name: str, *options: str) -> None:
             reader = make(folder, patch)
 
         def read(data: object) -> None:
+            before = test_fuzz.memory_from_here()
             with contextlib.suppress(Refusal), contextlib.redirect_stdout(io.StringIO()):
                 reader.read(data)
+            grown = test_fuzz.most_memory() - before
+            assert grown < test_fuzz.MOST_MEMORY, f"it takes {grown} bytes of memory"
 
         if isinstance(reader.valid[0], bytes):
             for number, data in enumerate(reader.valid):

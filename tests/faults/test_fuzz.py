@@ -513,7 +513,7 @@ def test_a_search_that_is_led_to_new_code_finds_nothing_either(
     make: Callable[..., Reader], tmp_path: Path, model: Path
 ) -> None:
     pytest.importorskip("atheris", reason="`pip install atheris`, where it has a wheel, leads the search")
-    options = [f"-runs={5000 * READERS[make]}", f"-timeout={HUNG_SECONDS}", "-rss_limit_mb=3072"]  # torch takes 1 GB
+    options = [f"-runs={5000 * READERS[make]}", f"-timeout={HUNG_SECONDS}", "-rss_limit_mb=8192"]
     given_model = [str(model)] if "model" in make.__annotations__ else []
     command = [sys.executable, "-m", "tests.faults.guided", make.__name__, *given_model, *options]
 
