@@ -25,6 +25,12 @@ def curve(folder: Path, run: Run, key: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in history)
 
 
+def hashes(folder: Path) -> dict[str, dict[str, str]]:
+    """The MD5 of each output, by stage, as dvc.lock has it."""
+    stages = read_yaml(folder / paths.LOCK)["stages"]
+    return {name: {out["path"]: out["md5"] for out in stage.get("outs", [])} for name, stage in stages.items()}
+
+
 @pytest.fixture(scope="module")
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the small repository after its first run, for tests that change it."""
@@ -38,9 +44,17 @@ def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory)
 def test_every_stage_runs_once_and_then_none(small_repository: Path) -> None:
     again = pipeline.run(small_repository, "dvc", "repro")
 
-    assert set(read_yaml(small_repository / paths.LOCK)["stages"]) == set(STAGES)
+    assert set(hashes(small_repository)) == set(STAGES)
     assert "Running stage" not in again
     assert again.count("didn't change, skipping") == len(STAGES)
+
+
+def test_forced_runs_give_the_same_hashes_in_every_stage(repository: Path) -> None:
+    before = hashes(repository)
+
+    pipeline.run(repository, "dvc", "repro", "--force")
+
+    assert hashes(repository) == before
 
 
 def test_dice_recomputed_from_the_predictions_is_the_one_in_metrics_json(small_repository: Path) -> None:
@@ -56,11 +70,11 @@ def test_dice_recomputed_from_the_predictions_is_the_one_in_metrics_json(small_r
     assert np.mean(dice) == pytest.approx(figures["dice"]["mean"], abs=1e-6)
 
 
-def test_mlflow_has_one_parent_with_its_children_and_curves(small_repository: Path) -> None:
-    (parent,) = runs(small_repository, "result")
-    children = runs(small_repository, "model")
+def test_mlflow_has_one_parent_with_its_children_and_curves(repository: Path) -> None:
+    (parent,) = runs(repository, "result")
+    children = runs(repository, "model")
 
-    figures = summary.read(small_repository / paths.METRICS)
+    figures = summary.read(repository / paths.METRICS)
     assert parent.data.metrics["dice.mean"] == figures["dice"]["mean"]
     assert parent.data.metrics["iou.low"] == figures["iou"]["low"]
     assert parent.data.metrics["val.dice"] == figures["val"]["dice"]
@@ -69,8 +83,8 @@ def test_mlflow_has_one_parent_with_its_children_and_curves(small_repository: Pa
     assert {child.data.tags["item"] for child in children} == {"0", "1", "all"}
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
     for child in children:
-        history = pd.read_csv(small_repository / paths.model(child.data.tags["item"]) / "history.csv")
-        assert curve(small_repository, child, "train_loss") == list(zip(history.epoch, history.train_loss, strict=True))
+        history = pd.read_csv(repository / paths.model(child.data.tags["item"]) / "history.csv")
+        assert curve(repository, child, "train_loss") == list(zip(history.epoch, history.train_loss, strict=True))
         assert {dataset.dataset.name for dataset in child.inputs.dataset_inputs} == {"phantoms"}
 
 
