@@ -39,12 +39,16 @@ test-services: .venv/services
 	python -m pip install --quiet --no-deps --require-hashes --requirement requirements-services.lock
 	@touch $@
 
+# Of several workers MLflow kills those that are slow on a busy machine, with the page that they make; and its jobs are for
+# language models. Both cost 2 of 2.5 GB.
+UI := MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri
+
 demo: setup
 	python -m naevi demo
 
 demo-ui: setup
 	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
-	cd .demo && mlflow ui --backend-store-uri sqlite:///mlflow.db
+	cd .demo && $(UI) sqlite:///mlflow.db
 
 # See `unlock` in naevi/commands.py.
 unlock: setup
@@ -58,7 +62,7 @@ repro: unlock
 ui: unlock
 	dvc repro --single-item --force track
 	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
-	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	$(UI) $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
 # make result NAME=lesson-12-unet SET="-S model.architecture=unet-plain -S train.epochs=30"
 result: setup

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import mlflow
@@ -108,3 +108,9 @@ def served(folder: Path, *command: str, health: str = "/health", **environment: 
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # its workers too, none of which has anything to keep
         server.wait(timeout=30)
+
+
+def mlflow_server(folder: Path, store: str, *options: str) -> AbstractContextManager[str]:
+    """The address of an MLflow server as `make ui` starts it: one worker, and no processes for language models."""
+    command = ["mlflow", "server", "--workers", "1", "--backend-store-uri", store, *options]
+    return served(folder, *command, MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")

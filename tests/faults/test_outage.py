@@ -102,8 +102,7 @@ def broken(server: str, fault: str, moment: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
-    command = ["mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "artifacts"]
-    with pipeline.served(folder, *command, "--workers", "1", MLFLOW_DISABLE_TELEMETRY="true") as address:
+    with pipeline.mlflow_server(folder, "sqlite:///mlflow.db", "--artifacts-destination", "artifacts") as address:
         yield address
 
 

@@ -65,11 +65,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[str]:
     """Of the server."""
     with postgresql() as database:
-        command = ["mlflow", "server", "--backend-store-uri", database, "--artifacts-destination", str(kept)]
-        # One worker: uvicorn ends those of several that are slow to start, as on a busy machine.
-        how = ["--host", "127.0.0.1", "--workers", "1"]
-        lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with pipeline.served(tmp_path_factory.mktemp("server"), *command, *how, **lean) as address:
+        folder = tmp_path_factory.mktemp("server")
+        with pipeline.mlflow_server(folder, database, "--artifacts-destination", str(kept)) as address:
             yield address
 
 
