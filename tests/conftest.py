@@ -140,4 +140,4 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pipeline.make(first)
             pipeline.run(first, "dvc", "repro")
             ready.touch()
-    return Path(shutil.copytree(first, tmp_path_factory.mktemp("small") / "repository", symlinks=True))
+    return pipeline.copy(first, tmp_path_factory.mktemp("small") / "repository")

@@ -41,6 +41,11 @@ def make(folder: Path) -> None:
     demo.make(folder, SETTINGS)
 
 
+def copy(repository: Path, folder: Path) -> Path:
+    """A copy of a repository, with its cache and store and all that has run in it."""
+    return Path(shutil.copytree(repository, folder, symlinks=True))
+
+
 def clean() -> dict[str, str]:
     """The environment without what steers DVC, MLflow and naevi; its programs are those beside this Python."""
     steers = ("AWS_", "DVC_", "MLFLOW_", "NAEVI_")

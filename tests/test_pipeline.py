@@ -35,7 +35,7 @@ def hashes(folder: Path) -> dict[str, dict[str, str]]:
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the small repository after its first run, for tests that change it."""
     folder = tmp_path_factory.mktemp("changed") / "repository"
-    shutil.copytree(small_repository, folder, symlinks=True)
+    pipeline.copy(small_repository, folder)
     (folder / "mlflow.db").unlink()  # it names the artifacts of the other folder
     pipeline.run(folder, *TRACK)
     return folder

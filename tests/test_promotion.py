@@ -1,6 +1,5 @@
 """From results to the champion and back, in a repository of its own, with MLflow's registry."""
 
-import shutil
 from pathlib import Path
 
 import mlflow
@@ -14,7 +13,7 @@ from tests import pipeline
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small one, and an experiment `strict`, whose threshold no probability reaches."""
     folder = tmp_path_factory.mktemp("promotion") / "repository"
-    shutil.copytree(small_repository, folder, symlinks=True)
+    pipeline.copy(small_repository, folder)
     demo.commit(folder, "Run it")
     pipeline.run(folder, "dvc", "exp", "run", "--temp", "--name", "strict", "--set-param", "evaluate.threshold=0.99")
     return folder

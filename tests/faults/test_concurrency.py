@@ -3,7 +3,6 @@
 Two in one folder DVC refuses or mixes, see docs/reliability.md: here one is in the folder, all others have their own.
 """
 
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -80,7 +79,7 @@ def wait_for_queue(folder: Path) -> str:
 def test_experiments_at_once_are_each_recorded_once(
     small_repository: Path, tmp_path: Path, number: int, alone: list[int]
 ) -> None:
-    folder = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
     (folder / "mlflow.db").unlink()  # the workers must also survive making the store at once
     demo.commit(folder, "Run")
     # Every fourth one trains, the others take the models from DVC's cache.
@@ -123,7 +122,7 @@ def test_experiments_at_once_are_each_recorded_once(
         changed = pipeline.run(folder, "git", "diff", "--numstat", "HEAD", revision(folder, name), "--", "params.yaml")
         assert changed == "1\t1\tparams.yaml\n"
 
-    again = Path(shutil.copytree(small_repository, tmp_path / "alone", symlinks=True))
+    again = pipeline.copy(small_repository, tmp_path / "alone")
     demo.commit(again, "Run")
     for n in alone:
         name = f"queued-{n}"

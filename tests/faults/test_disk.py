@@ -1,7 +1,6 @@
 """Disks that are full, read-only or gone: one sentence, nothing half-made, and the next run comes to the same bytes."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -110,7 +109,7 @@ sys.addaudithook(note)
 
 
 def test_a_vanished_folder_is_told_in_a_sentence_and_comes_back(small_repository: Path, tmp_path: Path) -> None:
-    repository = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    repository = pipeline.copy(small_repository, tmp_path / "repository")
     demo.commit(repository, "Run")
     (tmp_path / "sitecustomize.py").write_text(VANISHES, encoding="utf-8")
 
@@ -136,7 +135,7 @@ if "stages.evaluate" in sys.orig_argv:
 
 def test_committed_reports_come_back_from_git_after_a_failed_run(small_repository: Path, tmp_path: Path) -> None:
     """DVC removes a stage's own outputs before it runs; all others stay, and nothing half-made stands beside them."""
-    repository = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    repository = pipeline.copy(small_repository, tmp_path / "repository")
     demo.commit(repository, "Run")
     before = content(repository)
     with (repository / "naevi" / "evaluation.py").open("a", encoding="utf-8") as code:

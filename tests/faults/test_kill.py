@@ -88,7 +88,7 @@ def test_killed_in_any_stage_the_pipeline_comes_to_the_same_bytes(
 
 
 def test_a_torn_lock_of_dvc_is_removed_and_no_other(small_repository: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
     unlock = ("python", "-m", "naevi", "unlock")
     lock = folder / ".dvc" / "tmp" / "rwlock"
     lock.write_text("{}", encoding="utf-8")
@@ -102,7 +102,7 @@ def test_a_torn_lock_of_dvc_is_removed_and_no_other(small_repository: Path, tmp_
 
 
 def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
     shutil.rmtree(folder / paths.model("0"))
     (folder / "mlflow.db").unlink()
     # The file after each epoch, and epochs that last long enough to be killed in.

@@ -1,6 +1,5 @@
 """After the install nothing asks the network: every process is watched and, where the system allows, has none."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def test_the_guard_sees_who_calls_and_who_asks(tmp_path: Path) -> None:
 
 def test_the_pipeline_and_predict_open_no_connection(small_repository: Path, tmp_path: Path) -> None:
     """With the committed model, whose weights come from a package."""
-    repository = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    repository = pipeline.copy(small_repository, tmp_path / "repository")
     model = read_yaml(ROOT / paths.PARAMS)["model"]
     assert model["weights"] == "imagenet"
     override(repository / paths.PARAMS, ["cv.models=[0]", *(f"model.{key}={value}" for key, value in model.items())])

@@ -118,7 +118,7 @@ def client(server: str) -> Iterator[mlflow.MlflowClient]:
 @pytest.fixture(scope="module")
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy, to train in."""
-    return Path(shutil.copytree(small_repository, tmp_path_factory.mktemp("outage") / "repository", symlinks=True))
+    return pipeline.copy(small_repository, tmp_path_factory.mktemp("outage") / "repository")
 
 
 def runs(client: mlflow.MlflowClient) -> list[Run]:

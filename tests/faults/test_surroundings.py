@@ -67,7 +67,7 @@ def test_report_writes_to_reports_alone(small_repository: Path, tmp_path: Path) 
     if POWERLESS and not shutil.which(POWERLESS[0]):
         pytest.skip("this is root, for whom nothing is read-only, and setpriv is missing")
     folder = tmp_path / "repository"
-    shutil.copytree(small_repository, folder, symlinks=True)
+    pipeline.copy(small_repository, folder)
     before = outputs(folder)
     for path in (paths.REPORT_HTML, paths.REPORT_MD):
         (folder / path).unlink()
@@ -100,7 +100,7 @@ def read_only(*folders: Path, but: Path) -> Iterator[None]:
 
 def test_another_number_of_threads_gives_nearly_the_same_metrics(small_repository: Path, tmp_path: Path) -> None:
     """Sums in another order have other last digits; of these phantoms 0.000012 was the largest difference seen."""
-    folder = Path(shutil.copytree(small_repository, tmp_path / "repository", symlinks=True))
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
     override(folder / paths.PARAMS, ["runtime.threads=2", "cv.models=[0, 1]"])
 
     pipeline.run(folder, "dvc", "repro", "evaluate")

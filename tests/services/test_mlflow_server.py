@@ -146,7 +146,7 @@ def test_a_champion_is_promoted_and_used_through_the_server(
 def test_two_who_record_the_same_result_at_once_leave_it_once(
     repositories: list[Path], address: str, tmp_path: Path
 ) -> None:
-    shutil.copytree(repositories[1], tmp_path / "same", symlinks=True)
+    pipeline.copy(repositories[1], tmp_path / "same")
     client = MlflowClient(address)
     for run in (*runs(address, "result"), *runs(address, "model")):
         if run.data.params["train.seed"] == "1":

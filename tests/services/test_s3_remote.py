@@ -1,6 +1,5 @@
 """Data and models through an S3 server: what one clone pushes, another pulls, and trains nothing."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def pushed(small_repository: Path, tmp_path_factory: pytest.TempPathFactory, address: str) -> Path:
     """A repository that has run, with a remote to which it has pushed, all of it committed."""
     folder = tmp_path_factory.mktemp("s3") / "first"
-    shutil.copytree(small_repository, folder, symlinks=True)
+    pipeline.copy(small_repository, folder)
     pipeline.run(folder, "dvc", "remote", "add", "--default", "team", "s3://bucket/naevi")
     pipeline.run(folder, "dvc", "remote", "modify", "team", "endpointurl", address)
     pipeline.run(folder, "dvc", "push", **KEYS)
