@@ -34,8 +34,7 @@ def hashes(folder: Path) -> dict[str, dict[str, str]]:
 @pytest.fixture(scope="module")
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the small repository after its first run, for tests that change it."""
-    folder = tmp_path_factory.mktemp("changed") / "repository"
-    pipeline.copy(small_repository, folder)
+    folder = pipeline.copy(small_repository, tmp_path_factory.mktemp("changed") / "repository")
     (folder / "mlflow.db").unlink()  # it names the artifacts of the other folder
     pipeline.run(folder, *TRACK)
     return folder

@@ -110,8 +110,7 @@ def test_alone_nothing_happens() -> None:
 
 def test_the_stage_fits_one_model_with_two_processes(small_repository: Path, tmp_path: Path) -> None:
     """One folder, one run in MLflow, and the number stands in model.json."""
-    folder = tmp_path / "repository"
-    pipeline.copy(small_repository, folder)
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
     shutil.rmtree(folder / "data" / "models" / "0")
     torchrun = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 

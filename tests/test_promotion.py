@@ -12,8 +12,7 @@ from tests import pipeline
 @pytest.fixture(scope="module")
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small one, and an experiment `strict`, whose threshold no probability reaches."""
-    folder = tmp_path_factory.mktemp("promotion") / "repository"
-    pipeline.copy(small_repository, folder)
+    folder = pipeline.copy(small_repository, tmp_path_factory.mktemp("promotion") / "repository")
     demo.commit(folder, "Run it")
     pipeline.run(folder, "dvc", "exp", "run", "--temp", "--name", "strict", "--set-param", "evaluate.threshold=0.99")
     return folder

@@ -55,8 +55,7 @@ def test_an_override_of_something_unknown_is_refused(tmp_path: Path) -> None:
 
 
 def test_publishing_runs_the_experiment_and_keeps_its_figures(small_repository: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "repository"
-    pipeline.copy(small_repository, folder)
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
     demo.commit(folder, "Run")
     params = (folder / paths.PARAMS).read_bytes()
 

@@ -14,8 +14,7 @@ from tests import pipeline
 @pytest.fixture(scope="module")
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small one, its result committed, and an experiment of one fold."""
-    folder = tmp_path_factory.mktemp("verification") / "repository"
-    pipeline.copy(small_repository, folder)
+    folder = pipeline.copy(small_repository, tmp_path_factory.mktemp("verification") / "repository")
     demo.commit(folder, "Run it")
     settings = ("--set-param", "cv.models=[0]", "--set-param", "train.epochs=1")
     pipeline.run(folder, "dvc", "exp", "run", "--temp", "--name", "short", *settings)
@@ -94,8 +93,7 @@ def test_doubles_are_removed_and_names_noted(repository: Path) -> None:
 
 
 def test_results_that_git_does_not_know_are_marked_and_kept(repository: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "repository"
-    pipeline.copy(repository, folder)
+    folder = pipeline.copy(repository, tmp_path / "repository")
     (result,) = runs(folder, "tags.dvc.experiments = 'short'")
     pipeline.run(folder, "dvc", "exp", "remove", "short")
 
@@ -108,8 +106,7 @@ def test_results_that_git_does_not_know_are_marked_and_kept(repository: Path, tm
 
 
 def test_what_cannot_be_recorded_is_named(repository: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "repository"
-    pipeline.copy(repository, folder)
+    folder = pipeline.copy(repository, tmp_path / "repository")
     (result,) = runs(folder, "tags.dvc.experiments = 'short'")
     client(folder).delete_run(result.info.run_id)
     shutil.rmtree(folder / ".dvc" / "cache")

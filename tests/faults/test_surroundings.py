@@ -66,8 +66,7 @@ def test_report_writes_to_reports_alone(small_repository: Path, tmp_path: Path) 
     """The checkout and the home are read-only but for reports/."""
     if POWERLESS and not shutil.which(POWERLESS[0]):
         pytest.skip("this is root, for whom nothing is read-only, and setpriv is missing")
-    folder = tmp_path / "repository"
-    pipeline.copy(small_repository, folder)
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
     before = outputs(folder)
     for path in (paths.REPORT_HTML, paths.REPORT_MD):
         (folder / path).unlink()

@@ -28,8 +28,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def pushed(small_repository: Path, tmp_path_factory: pytest.TempPathFactory, address: str) -> Path:
     """A repository that has run, with a remote to which it has pushed, all of it committed."""
-    folder = tmp_path_factory.mktemp("s3") / "first"
-    pipeline.copy(small_repository, folder)
+    folder = pipeline.copy(small_repository, tmp_path_factory.mktemp("s3") / "first")
     pipeline.run(folder, "dvc", "remote", "add", "--default", "team", "s3://bucket/naevi")
     pipeline.run(folder, "dvc", "remote", "modify", "team", "endpointurl", address)
     pipeline.run(folder, "dvc", "push", **KEYS)
