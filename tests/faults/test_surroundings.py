@@ -107,4 +107,8 @@ def test_another_number_of_threads_gives_nearly_the_same_metrics(small_repositor
     here, there = (flat(json.loads((each / paths.METRICS).read_text("utf-8"))) for each in (folder, small_repository))
     assert here.keys() == there.keys()
     assert here == pytest.approx(there, abs=0.001, nan_ok=True)
-    assert here != there  # the number was heard
+    # The number was heard; on some machines the figures are the very same.
+    described = [
+        json.loads((each / paths.model("0") / "model.json").read_text("utf-8")) for each in (folder, small_repository)
+    ]
+    assert [each["runtime"]["threads"] for each in described] == [2, 1]
