@@ -4,6 +4,7 @@ import contextlib
 import copy
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,9 @@ Overrides = dict[str, Any]
 # Beside another worker of xdist, two threads on one core would wait for each other; it holds for child processes too.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Whoever starts the tests in the background may let them ignore Ctrl-C, and child processes would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What tests/faults/test_fuzz.py tries: each time the same few, or with --hypothesis-profile=soak 104,000 new ones.
 FUZZ: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
