@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from naevi import paths
+from naevi import paths, provenance
 from naevi.config import flat, override
 from tests import pipeline
 from tests.conftest import ROOT
@@ -108,7 +108,5 @@ def test_another_number_of_threads_gives_nearly_the_same_metrics(small_repositor
     assert here.keys() == there.keys()
     assert here == pytest.approx(there, abs=0.001, nan_ok=True)
     # The number was heard; on some machines the figures are the very same.
-    described = [
-        json.loads((each / paths.model("0") / "model.json").read_text("utf-8")) for each in (folder, small_repository)
-    ]
+    described = [provenance.described(each / paths.model("0")) for each in (folder, small_repository)]
     assert [each["runtime"]["threads"] for each in described] == [2, 1]
