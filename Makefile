@@ -21,7 +21,7 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("naevi needs Python 3.11 or newer; this is " + sys.version.split()[0] + ", so name another: make PYTHON=python3.12")'
 	@echo "Installing into .venv: 6 to 7 GB with CUDA's libraries; the README says how to take the small CPU-only torch."
 	$(PYTHON) -m venv .venv
-	python -m pip install --quiet --no-compile --require-hashes --requirement requirements.lock --requirement requirements-cuda.lock
+	python -m pip install --quiet --require-hashes --requirement requirements.lock --requirement requirements-cuda.lock
 	@touch $@
 
 # The long forms of what stands in docs/reliability.md: hours.
