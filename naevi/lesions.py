@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,6 @@ COLUMNS = [
     "dark_corners",
     "sha256",
 ]
-THUMBNAIL = 32 * 32  # of `images.thumbnail`
 # A corner is a square of this part of the side; it is dark below this part of the picture's median grey.
 CORNER, DARK = 1 / 20, 0.4
 
@@ -60,18 +60,22 @@ def prepare(raw: Path, prepared: Path, data: DataConfig, settings: PreprocessCon
     background unless preprocess.empty_masks is keep, and where all are so.
     """
     labels, classes = tables.read(raw / "labels.csv"), len(data.classes)
-    with whole.folder(prepared) as folder, ThreadPoolExecutor() as pool:  # Pillow and hashlib let go of the GIL
+    with (
+        whole.folder(prepared) as folder,
+        TemporaryFile(dir=folder) as thumbnails,  # not memory, which would grow with their number
+        ThreadPoolExecutor() as pool,  # Pillow and hashlib let go of the GIL
+    ):
         for part in ("images", "masks"):
             (folder / part).mkdir()
         each = pool.map(lambda image_id: _prepare_one(raw, folder, image_id, settings.size, classes), labels.image_id)
         rows: list[dict[str, Any]] = []
-        thumbnails = np.empty((len(labels), THUMBNAIL), np.float32)
         for row, small in progress(each, total=len(labels), label="preprocess", unit="images"):
-            thumbnails[len(rows)] = small
+            thumbnails.write(small.tobytes())
             rows.append(row)
+        thumbnails.flush()
         lesions = labels.assign(dataset=data.source).merge(pd.DataFrame(rows), on="image_id")
         _check_empty(lesions, settings.empty_masks)
-        pairs = _pairs(lesions.image_id, thumbnails)
+        pairs = _pairs(lesions.image_id, np.memmap(thumbnails, np.float32, "r").reshape(len(rows), -1))
         pairs.to_csv(folder / "near_duplicates.csv", index=False)
         if len(pairs):
             listed = prepared / "near_duplicates.csv"
