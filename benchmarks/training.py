@@ -119,7 +119,7 @@ def bare(
         network.parameters(),
         lr=config.train.lr,
         weight_decay=config.train.weight_decay,
-        fused=on_gpu,
+        fused=True,
         capturable=on_gpu,
     )
     compute = losses.loss(config.train.loss)

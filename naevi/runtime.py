@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from naevi import processes
 from naevi.config import RuntimeConfig
+from naevi.depthwise import FastDepthwise
 from naevi.refusal import Refusal, reason
 
 Step = Callable[..., Tensor]
@@ -30,9 +31,11 @@ class Runtime:
     threads: int
     processes: int = 1
 
-    def autocast(self) -> torch.autocast:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
         """The context in which a network runs."""
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"), FastDepthwise():
+            yield
 
     def recorded(self, step: Step, network: nn.Module) -> Step:
         """A step that leaves gradients at the network's parameters, on a GPU as `Recorded`, else as it is."""

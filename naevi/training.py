@@ -59,8 +59,7 @@ def fit(
     # Numbers alone: what counts steps is not averaged.
     smooth, latest = ([v for v in n.state_dict().values() if v.is_floating_point()] for n in (averaged, network))
     average = get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]  # torch has no hints there
-    fused = runtime.device == "cuda"
-    optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
+    optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
     loss_of = losses.loss(settings.loss)
 

@@ -1,0 +1,105 @@
+"""Depthwise convolutions that train fast in bf16 on a CPU: the same gradients, by the kernels that oneDNN has.
+
+By hand, because oneDNN 3 has no depthwise kernel for the weights' gradient beyond 3 x 3, nor, in bf16, for the image's
+at a stride. It then computes both as if the groups were dense, 16 channels by 16: that was a third of a step of the
+default network (docs/experiments.md).
+
+N images, C channels, H rows and W columns; a kernel of KH x KW.
+"""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.nn.grad import conv2d_weight
+from torch.overrides import TorchFunctionMode
+
+Pair = tuple[int, int]
+SIDE = 3  # of the largest kernel whose weights have a fast gradient
+
+
+class FastDepthwise(TorchFunctionMode):
+    """The context in which F.conv2d is `Depthwise` where that pays: with gradients, on a CPU, in autocast's bf16."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """What a torch function gives."""
+        if function is functional.conv2d and not kwargs and _pays(*args):
+            image, weight, _, stride, padding, *_ = args
+            return Depthwise.apply(image.bfloat16(), weight.bfloat16(), stride, padding)
+        return function(*args, **(kwargs or {}))
+
+
+class Depthwise(torch.autograd.Function):
+    """F.conv2d of an image (N, C, H, W) and a weight (C, 1, KH, KW), whose gradients are such convolutions too."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+        """The convolution."""
+        ctx.save_for_backward(image, weight)
+        ctx.where = stride, padding
+        return functional.conv2d(image, weight, None, stride, padding, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """The gradients of image and weight from that of the output."""
+        image, weight = ctx.saved_tensors
+        given = gradient, image, weight, *ctx.where
+        return _of_image(*given), _of_weight(*given), None, None
+
+
+def _pays(
+    image: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> bool:
+    return (
+        1 < groups == weight.shape[0] == image.shape[1]
+        and all(isinstance(each, tuple) for each in (stride, padding, dilation))
+        and (max(weight.shape[2:]) > SIDE or max(stride) > 1)
+        and bias is None
+        and set(dilation) == {1}
+        and image.device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.is_grad_enabled()
+    )
+
+
+def _of_image(gradient: Tensor, image: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """The gradient spread to stride 1, zeros between, then convolved with the kernel turned round."""
+    n, c, *sides = image.shape
+    if max(stride) > 1:
+        high, wide = (side + 2 * p - k + 1 for side, p, k in zip(sides, padding, weight.shape[2:], strict=True))
+        spread = gradient.new_zeros(n, high, wide, c).permute(0, 3, 1, 2)  # channels_last
+        spread[:, :, :: stride[0], :: stride[1]] = gradient
+        gradient = spread
+    margin = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
+    return functional.conv2d(gradient, weight.flip(2, 3), padding=margin, groups=c)
+
+
+def _of_weight(gradient: Tensor, image: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """In tiles of at most SIDE x SIDE, each the gradient of a small kernel on its part of the image."""
+    image = functional.pad(image, (padding[1], padding[1], padding[0], padding[0]))
+    high, wide = ((number - 1) * step for number, step in zip(gradient.shape[2:], stride, strict=True))
+    found = torch.empty_like(weight)
+    for (top, bottom), (left, right) in product(*map(_tiles, weight.shape[2:])):
+        part = image[:, :, top : high + bottom, left : wide + right].contiguous(memory_format=torch.channels_last)
+        tile = found[:, :, top:bottom, left:right]
+        # torch has no hints there.
+        tile.copy_(conv2d_weight(part, tile.shape, gradient, stride, groups=len(weight)))  # type: ignore[no-untyped-call]
+    return found
+
+
+def _tiles(side: int) -> list[tuple[int, int]]:
+    """Where tiles begin and end that cover a side; the last may lie over the one before it."""
+    return [(begin, min(begin + SIDE, side)) for begin in [*range(0, side - SIDE, SIDE), max(0, side - SIDE)]]
