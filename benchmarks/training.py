@@ -63,6 +63,8 @@ def main() -> None:
     }
     if runtime.device == "cuda":
         rows = {"bare, launched kernel by kernel": lambda: bare(config, lesions, runtime, recorded=False)} | rows
+    elif runtime.precision == "bf16":
+        rows["bare, depthwise gradients by torch"] = lambda: bare(config, lesions, runtime, by_torch=True)
     if find_spec("lightning"):
         rows["smp's Unet in Lightning's Trainer"] = lambda: lightning(config, lesions)
     # In turns, so that an hour in which the machine is slow is one for all.
@@ -111,6 +113,7 @@ def bare(
     memory: torch.memory_format = torch.channels_last,
     *,
     recorded: bool = True,
+    by_torch: bool = False,
 ) -> float:
     """The limit: the default's network and loss on a batch that is ready; on a GPU the whole step as one graph."""
     network = networks.create(config.model, classes=2, seed=0).to(runtime.device, memory_format=memory).train()
@@ -127,7 +130,7 @@ def bare(
     images, masks = scaled(lesions.images[:number]).contiguous(memory_format=memory), lesions.masks[:number]
 
     def step() -> Tensor:
-        with runtime.autocast():
+        with torch.autocast("cpu", torch.bfloat16) if by_torch else runtime.autocast():
             logits = network(images)
         loss = compute(logits, masks)
         optimizer.zero_grad(set_to_none=True)

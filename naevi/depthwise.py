@@ -30,8 +30,8 @@ class FastDepthwise(TorchFunctionMode):
     ) -> Any:
         """What a torch function gives."""
         if function is functional.conv2d and not kwargs and _pays(*args):
-            image, weight, _, stride, padding, *_ = args
-            return Depthwise.apply(image.bfloat16(), weight.bfloat16(), stride, padding)
+            tensors = [each if each is None else each.bfloat16() for each in args[:3]]
+            return Depthwise.apply(*tensors, *args[3:5])
         return function(*args, **(kwargs or {}))
 
 
@@ -39,25 +39,25 @@ class Depthwise(torch.autograd.Function):
     """F.conv2d of an image (N, C, H, W) and a weight (C, 1, KH, KW), whose gradients are such convolutions too."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
-        """The convolution."""
+    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+        """The convolution, with a bias (C) or without."""
         ctx.save_for_backward(image, weight)
-        ctx.where = stride, padding
-        return functional.conv2d(image, weight, None, stride, padding, groups=len(weight))
+        ctx.where, ctx.biased = (stride, padding), bias is not None
+        return functional.conv2d(image, weight, bias, stride, padding, groups=len(weight))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        """The gradients of image and weight from that of the output."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        """The gradients of image, weight and bias from that of the output."""
         image, weight = ctx.saved_tensors
         given = gradient, image, weight, *ctx.where
-        return _of_image(*given), _of_weight(*given), None, None
+        return _of_image(*given), _of_weight(*given), gradient.sum((0, 2, 3)) if ctx.biased else None, None, None
 
 
 def _pays(
     image: Tensor,
     weight: Tensor,
-    bias: Tensor | None = None,
+    _: Tensor | None = None,
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
@@ -67,7 +67,6 @@ def _pays(
         1 < groups == weight.shape[0] == image.shape[1]
         and all(isinstance(each, tuple) for each in (stride, padding, dilation))
         and (max(weight.shape[2:]) > SIDE or max(stride) > 1)
-        and bias is None
         and set(dilation) == {1}
         and image.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")

@@ -37,14 +37,15 @@ def test_value_and_gradients_are_those_of_torch(
     rng = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, *size, generator=rng, dtype=torch.float64).requires_grad_()
     weight = torch.rand(3, 1, *kernel, generator=rng, dtype=torch.float64).requires_grad_()
-    theirs = functional.conv2d(image, weight, None, stride, padding, groups=3)
-    ours = Depthwise.apply(image, weight, stride, padding)
+    bias = torch.rand(3, generator=rng, dtype=torch.float64).requires_grad_()
+    theirs = functional.conv2d(image, weight, bias, stride, padding, groups=3)
+    ours = Depthwise.apply(image, weight, bias, stride, padding)
     gradient = torch.rand(theirs.shape, generator=rng, dtype=torch.float64)
 
     assert torch.equal(ours, theirs)
     for one, other in zip(
-        torch.autograd.grad(ours, (image, weight), gradient),
-        torch.autograd.grad(theirs, (image, weight), gradient),
+        torch.autograd.grad(ours, (image, weight, bias), gradient),
+        torch.autograd.grad(theirs, (image, weight, bias), gradient),
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -54,7 +55,7 @@ def test_a_gradient_worked_out_by_hand() -> None:
     """One row of five pixels, a kernel of 1 x 5 and stride 2 with a margin of 2: three places."""
     image = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]).view(1, 1, 1, 5).requires_grad_()
     weight = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0]).view(1, 1, 1, 5).requires_grad_()
-    places = Depthwise.apply(image, weight, (1, 2), (0, 2))
+    places = Depthwise.apply(image, weight, None, (1, 2), (0, 2))
     places.backward(torch.tensor([1.0, 0.0, 2.0]).view(1, 1, 1, 3))
 
     assert places.flatten().tolist() == [32100.0, 54321.0, 543.0]
@@ -86,6 +87,19 @@ def test_lite0_uses_them_eleven_times_in_bf16(monkeypatch: pytest.MonkeyPatch) -
     assert (len(sides), sides.count(3), sides.count(5)) == (11, 2, 9)
 
 
+def test_convnext_uses_them_for_each_of_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of 7 x 7, with a bias."""
+    convnext = ModelConfig(architecture="unet", encoder="tu-convnext_atto", weights="none")
+    network, seen = networks.create(convnext, classes=2, seed=0), fast(monkeypatch)
+    with Runtime("cpu", "bf16", 1).autocast():
+        network(IMAGES).sum().backward()
+
+    assert [shape[-2:] for shape in seen] == [(7, 7)] * 12
+    biases = [value.grad for name, value in network.named_parameters() if name.endswith("conv_dw.bias")]
+    assert len(biases) == 12
+    assert all(bias.any() for bias in biases)
+
+
 def test_without_gradients_without_bf16_and_elsewhere_convolutions_stay_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     network, seen = networks.create(UNET, classes=2, seed=0), fast(monkeypatch)
     with Runtime("cpu", "fp32", 1).autocast():
@@ -105,10 +119,9 @@ def test_without_gradients_without_bf16_and_elsewhere_convolutions_stay_torchs(m
         lambda image: functional.conv2d(image, image.new_ones(4, 1, 5, 5), None, 2, 1, 1, 4),
         torch.nn.Conv2d(4, 4, 5, groups=2),
         torch.nn.Conv2d(4, 8, 5, groups=4),
-        torch.nn.Conv2d(4, 4, 5, groups=4),  # with a bias
-        torch.nn.Conv2d(4, 4, 5, groups=4, dilation=2, bias=False),
-        torch.nn.Conv2d(4, 4, 5, groups=4, padding="same", bias=False),
-        torch.nn.Conv2d(4, 4, 3, groups=4, bias=False),
+        torch.nn.Conv2d(4, 4, 5, groups=4, dilation=2),
+        torch.nn.Conv2d(4, 4, 5, groups=4, padding="same"),
+        torch.nn.Conv2d(4, 4, 3, groups=4),
         torch.nn.Conv2d(4, 4, 5),
     ],
 )
