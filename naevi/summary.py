@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from naevi import calibration, metrics, surfaces
 from naevi.config import EvaluateConfig
@@ -109,6 +108,8 @@ def distribution(values: pd.Series, settings: EvaluateConfig) -> dict[str, float
         return {}
     low = high = sample[0]
     if np.ptp(sample) > 0:  # scipy warns of equal values, whose interval is a point
+        from scipy.stats import bootstrap  # here, because it takes a second, and training draws none
+
         found = bootstrap(
             (sample,),
             np.mean,
