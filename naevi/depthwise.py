@@ -1,14 +1,13 @@
 """Depthwise convolutions that train fast in bf16 on a CPU: the same gradients, by the kernels that oneDNN has.
 
-By hand, because oneDNN 3 has no depthwise kernel for the weights' gradient beyond 3 x 3, nor, in bf16, for the image's
-at a stride. It then computes both as if the groups were dense, 16 channels by 16: that was a third of a step of the
-default network (docs/experiments.md).
+By hand, because oneDNN 3 has no depthwise kernel for the weights' gradient beyond 3 columns, nor, in bf16, for the
+image's at a stride. It then computes both as if the groups were dense, 16 channels by 16: that was a third of a step of
+the default network (docs/experiments.md).
 
 N images, C channels, H rows and W columns; a kernel of KH x KW.
 """
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
-SIDE = 3  # of the largest kernel whose weights have a fast gradient
+WIDE = 3  # columns of the widest kernel whose weights have a fast gradient
 
 
 class FastDepthwise(TorchFunctionMode):
@@ -66,7 +65,7 @@ def _pays(
     return (
         1 < groups == weight.shape[0] == image.shape[1]
         and all(isinstance(each, tuple) for each in (stride, padding, dilation))
-        and (max(weight.shape[2:]) > SIDE or max(stride) > 1)
+        and (weight.shape[3] > WIDE or max(stride) > 1)
         and set(dilation) == {1}
         and image.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
@@ -87,18 +86,15 @@ def _of_image(gradient: Tensor, image: Tensor, weight: Tensor, stride: Pair, pad
 
 
 def _of_weight(gradient: Tensor, image: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
-    """In tiles of at most SIDE x SIDE, each the gradient of a small kernel on its part of the image."""
+    """In parts of at most WIDE columns, each the gradient of a narrow kernel on its part of the image."""
     image = functional.pad(image, (padding[1], padding[1], padding[0], padding[0]))
     high, wide = ((number - 1) * step for number, step in zip(gradient.shape[2:], stride, strict=True))
     found = torch.empty_like(weight)
-    for (top, bottom), (left, right) in product(*map(_tiles, weight.shape[2:])):
-        part = image[:, :, top : high + bottom, left : wide + right].contiguous(memory_format=torch.channels_last)
-        tile = found[:, :, top:bottom, left:right]
+    last = max(0, weight.shape[3] - WIDE)  # it may lie over the one before it, since one column alone is slow
+    for left in [*range(0, last, WIDE), last]:
+        columns = found[..., left : left + WIDE]
+        height, width = columns.shape[2:]
+        part = image[:, :, : high + height, left : left + wide + width].contiguous(memory_format=torch.channels_last)
         # torch has no hints there.
-        tile.copy_(conv2d_weight(part, tile.shape, gradient, stride, groups=len(weight)))  # type: ignore[no-untyped-call]
+        columns.copy_(conv2d_weight(part, columns.shape, gradient, stride, groups=len(weight)))  # type: ignore[no-untyped-call]
     return found
-
-
-def _tiles(side: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end that cover a side; the last may lie over the one before it."""
-    return [(begin, min(begin + SIDE, side)) for begin in [*range(0, side - SIDE, SIDE), max(0, side - SIDE)]]

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
-from naevi import depthwise, losses, networks
+from naevi import losses, networks
 from naevi.config import ModelConfig
 from naevi.depthwise import Depthwise, FastDepthwise
 from naevi.runtime import Runtime
@@ -153,14 +153,3 @@ def test_a_step_in_bf16_has_the_loss_and_about_the_gradients_of_torch() -> None:
 
     assert loss == same
     assert (ours - theirs).norm() < 0.5 * (theirs - exact).norm()
-
-
-def test_tiles_cover_a_side_and_are_three_at_most() -> None:
-    assert [depthwise._tiles(side) for side in (1, 2, 3, 4, 5, 7)] == [
-        [(0, 1)],
-        [(0, 2)],
-        [(0, 3)],
-        [(0, 3), (1, 4)],
-        [(0, 3), (2, 5)],
-        [(0, 3), (3, 6), (4, 7)],
-    ]
