@@ -55,7 +55,7 @@ unlock: setup
 	python -m naevi unlock
 
 repro: unlock
-	@echo "From the archive to the report takes about 25 minutes on 2 cores; what is up to date is skipped."
+	@echo "From the archive to the report takes 20 to 30 minutes on 2 cores; what is up to date is skipped."
 	dvc repro
 	dvc repro --single-item --force track
 
