@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from naevi import losses, networks, training
+from naevi import losses, networks, training, upsampling
 from naevi.checkpoint import Checkpoint
 from naevi.config import Config, load_config
 from naevi.dataset import Lesions, scaled
@@ -53,18 +53,20 @@ def main() -> None:
         }
     )
     lesions = phantoms(arguments.size, runtime.device)
+    plain = replace(runtime, precision="fp32"), torch.contiguous_format
     rows: dict[str, Callable[[], float]] = {
         "bare forward, backward and step on one batch": lambda: bare(config, lesions, runtime),
         "**the loop** (`training.fit`)": lambda: loop(config, lesions, runtime),
-        "bare, fp32, contiguous": lambda: bare(
-            config, lesions, replace(runtime, precision="fp32"), torch.contiguous_format
-        ),
+        "bare, fp32, contiguous": lambda: bare(config, lesions, *plain),
         "lesson 12's loop, its U-Net": lambda: lesson_12(config, lesions),
     }
     if runtime.device == "cuda":
         rows = {"bare, launched kernel by kernel": lambda: bare(config, lesions, runtime, recorded=False)} | rows
-    elif runtime.precision == "bf16":
-        rows["bare, depthwise gradients by torch"] = lambda: bare(config, lesions, runtime, by_torch=True)
+    else:
+        rows["bare, torch's and smp's convolutions"] = lambda: bare(config, lesions, runtime, stock=True)
+        rows["bare, torch's and smp's convolutions, fp32, contiguous"] = lambda: bare(
+            config, lesions, *plain, stock=True
+        )
     if find_spec("lightning"):
         rows["smp's Unet in Lightning's Trainer"] = lambda: lightning(config, lesions)
     # In turns, so that an hour in which the machine is slow is one for all.
@@ -113,11 +115,16 @@ def bare(
     memory: torch.memory_format = torch.channels_last,
     *,
     recorded: bool = True,
-    by_torch: bool = False,
+    stock: bool = False,
 ) -> float:
-    """The limit: the default's network and loss on a batch that is ready; on a GPU the whole step as one graph."""
+    """The limit: the default's network and loss on a batch that is ready; on a GPU the whole step as one graph.
+
+    On a CPU with what makes its convolutions fast, unless it is to be stock.
+    """
     network = networks.create(config.model, classes=2, seed=0).to(runtime.device, memory_format=memory).train()
-    on_gpu = runtime.device == "cuda"
+    on_gpu, bf16 = runtime.device == "cuda", runtime.precision == "bf16"
+    if not on_gpu and not stock:
+        upsampling.join(network)
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.train.lr,
@@ -130,7 +137,7 @@ def bare(
     images, masks = scaled(lesions.images[:number]).contiguous(memory_format=memory), lesions.masks[:number]
 
     def step() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16) if by_torch else runtime.autocast():
+        with torch.autocast(runtime.device, torch.bfloat16, bf16) if stock else runtime.autocast():
             logits = network(images)
         loss = compute(logits, masks)
         optimizer.zero_grad(set_to_none=True)

@@ -4,7 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,7 +34,9 @@ class Runtime:
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """The context in which a network runs."""
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"), FastDepthwise():
+        bf16 = self.precision == "bf16"
+        convolutions = FastDepthwise() if bf16 and self.device == "cpu" else nullcontext()
+        with torch.autocast(self.device, torch.bfloat16, enabled=bf16), convolutions:
             yield
 
     def recorded(self, step: Step, network: nn.Module) -> Step:

@@ -12,7 +12,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from naevi import augmentation, losses, metrics, networks, prediction, processes
+from naevi import augmentation, losses, metrics, networks, prediction, processes, upsampling
 from naevi.checkpoint import Checkpoint, Row, Stateful
 from naevi.config import TrainConfig
 from naevi.dataset import Lesions
@@ -52,6 +52,8 @@ def fit(
     """
     _check(network, lesions, settings)
     network.to(memory_format=torch.channels_last)  # two to three times as fast
+    if runtime.device == "cpu":
+        upsampling.join(network)
     # Parts of nearly equal size: each image once an epoch, and no batch of one, on which batch norm would fail.
     steps = min(math.ceil(len(lesions) / settings.batch_size), len(lesions) // (2 * processes.number()))
     forward = processes.together(network)

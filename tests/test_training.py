@@ -18,6 +18,7 @@ from naevi.phantoms import phantom
 from naevi.prediction import probabilities
 from naevi.refusal import Refusal
 from naevi.runtime import Runtime
+from naevi.upsampling import JoinedBlock
 
 CPU = Runtime("cpu", "fp32", 1)
 STILL = dict.fromkeys(
@@ -124,6 +125,16 @@ def test_the_seed_also_decides_the_augmentation(config_with: ConfigWith) -> None
         losses.append(history.train_loss.item())
 
     assert abs(losses[0] - losses[1]) > 0.001
+
+
+def test_on_a_cpu_a_unets_blocks_are_joined_and_its_parameters_keep_their_names(config_with: ConfigWith) -> None:
+    unet = {"model.architecture": "unet", "model.encoder": "tu-tf_efficientnet_lite0"}
+    config = config_with(unet | {"train.epochs": 1, "train.batch_size": 2})
+    names = list(networks.create(config.model, classes=2, seed=0).state_dict())
+    network, _ = fit(config, phantoms(0, 2))
+
+    assert sum(isinstance(module, JoinedBlock) for module in network.modules()) == 5
+    assert list(network.state_dict()) == names
 
 
 @pytest.mark.parametrize("number", [2, 8, 9, 11])
