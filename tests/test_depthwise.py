@@ -1,11 +1,14 @@
 """The fast gradients are torch's own, and a network uses them where they pay."""
 
+import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
-from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 from naevi import losses, networks
 from naevi.config import ModelConfig
@@ -62,6 +65,19 @@ def test_a_gradient_worked_out_by_hand() -> None:
     # The first place saw pixels 1, 2, 3 with weights 3 to 5; the last, which counts twice, 3, 4, 5 with 1 to 3.
     assert image.grad.flatten().tolist() == [100, 1000, 10002, 20, 200]
     assert weight.grad.flatten().tolist() == [6, 8, 11, 2, 3]
+
+
+def step(
+    network: nn.Module, images: torch.Tensor, precision: str, context: AbstractContextManager[Any] | None = None
+) -> tuple[float, torch.Tensor]:
+    """The loss of a copy of the network in training, its forward pass in the context, and all its gradients."""
+    network = copy.deepcopy(network).train().to(memory_format=torch.channels_last)
+    batch = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"), context or nullcontext():
+        logits = network(batch)
+    loss = losses.loss("cross-entropy+dice")(logits, (batch[:, :1] > 0.5).to(torch.uint8))
+    loss.backward()
+    return loss.item(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
 
 def fast(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
@@ -137,19 +153,10 @@ def test_what_they_are_not_made_for_stays_torchs(
 
 def test_a_step_in_bf16_has_the_loss_and_about_the_gradients_of_torch() -> None:
     """Equal forward, so equal loss; gradients as far apart as bf16 rounds, and closer to each other than to fp32's."""
-
-    def step(precision: str, context: TorchFunctionMode) -> tuple[float, torch.Tensor]:
-        network = networks.create(UNET, classes=2, seed=0).train()
-        network.to(memory_format=torch.channels_last)
-        batch = IMAGES.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"), context:
-            logits = network(batch)
-        loss = losses.loss("cross-entropy+dice")(logits, (batch[:, :1] > 0.5).to(torch.uint8))
-        loss.backward()
-        return loss.item(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-
-    (loss, ours), (same, theirs) = step("bf16", FastDepthwise()), step("bf16", BaseTorchFunctionMode())
-    _, exact = step("fp32", BaseTorchFunctionMode())
+    network = networks.create(UNET, classes=2, seed=0)
+    loss, ours = step(network, IMAGES, "bf16", FastDepthwise())
+    same, theirs = step(network, IMAGES, "bf16")
+    _, exact = step(network, IMAGES, "fp32")
 
     assert loss == same
     assert (ours - theirs).norm() < 0.5 * (theirs - exact).norm()

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -11,11 +10,9 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from naevi import losses, networks, upsampling
-from naevi.config import ModelConfig
+from naevi import networks, upsampling
 from naevi.upsampling import JoinedBlock, transposed
-
-UNET = ModelConfig(architecture="unet", encoder="tu-tf_efficientnet_lite0", weights="imagenet")
+from tests.test_depthwise import UNET, step
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -103,17 +100,10 @@ def test_without_onednn_all_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_in_bf16_it_is_as_near_to_fp32_as_smps() -> None:
-    def step(precision: str, prepare: Callable[[nn.Module], Any]) -> Tensor:
-        network = networks.create(UNET, classes=2, seed=0).train()
-        network.to(memory_format=torch.channels_last)
-        prepare(network)
-        images = random(8, 3, 96, 96).float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            logits = network(images)
-        losses.loss("cross-entropy+dice")(logits, (images[:, :1] > 0.5).to(torch.uint8)).backward()
-        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+    network, images = networks.create(UNET, classes=2, seed=0), random(8, 3, 96, 96).float()
+    _, exact = step(network, images, "fp32")
+    _, theirs = step(network, images, "bf16")
+    upsampling.join(network)
+    _, ours = step(network, images, "bf16")
 
-    exact = step("fp32", nn.Module.train)
-    theirs, ours = ((step("bf16", each) - exact).norm() for each in (nn.Module.train, upsampling.join))
-
-    assert ours < 1.1 * theirs
+    assert (ours - exact).norm() < 1.1 * (theirs - exact).norm()
