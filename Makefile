@@ -1,111 +1,144 @@
-# `make test` proves that it works, `make demo` shows it, `make repro` computes the committed results again.
-# The plain commands behind each target stand in the README.
+# `make test` tests everything, `make demo` shows the pipeline on synthetic images, `make repro` computes the committed
+# results again. docs/commands.md lists all targets, docs/install.md the same commands without make.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test soak test-services setup unlock demo demo-ui repro ui result table compare experiments promote rollback history verify lock
+.PHONY: test check lint unit soak test-services setup unlock demo demo-ui repro ui publish update-readme compare \
+  experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
-# Three processes suit two cores: some tests wait for servers and queues.
-test: setup
+# Three processes suit two cores because some tests wait for servers and queues.
+PYTEST := python -m pytest --numprocesses 3 --dist loadscope
+
+test: lint
+	$(PYTEST)
+
+# For every commit: less than a minute. Both parts run at the same time.
+check: setup
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) lint unit
+
+lint: setup
 	ruff check
 	ruff format --check
 	mypy
-	python -m pytest --numprocesses 3 --dist loadscope
+	lint-imports --no-logo
 
-setup: .venv/installed
+unit: setup
+	$(PYTEST) -m "not slow and not every_encoder and not soak"
 
-.venv/installed: requirements.lock requirements-cuda.lock
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("naevi needs Python 3.11 or newer; this is " + sys.version.split()[0] + ", so name another: make PYTHON=python3.12")'
-	@echo "Installing into .venv: 6 to 7 GB with CUDA's libraries; the README says how to take the small CPU-only torch."
-	$(PYTHON) -m venv .venv
-	python -m pip install --quiet --require-hashes --requirement requirements.lock --requirement requirements-cuda.lock
+# The package is installed in editable mode, so the command `naevi` runs the code in this folder.
+setup: .venv/package
+
+.venv/package: .venv/installed pyproject.toml
+	python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The long forms of what stands in docs/reliability.md: hours.
+# TORCH=cpu installs the CPU build of torch, without CUDA's libraries. The file .venv/cpu remembers this choice.
+TORCH ?= $(if $(wildcard .venv/cpu),cpu)
+VERSIONS = $(shell sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2/p' requirements.lock)
+ifeq ($(TORCH),cpu)
+LOCKS := --requirement requirements.lock
+else
+LOCKS := --requirement requirements.lock --requirement requirements-cuda.lock
+endif
+
+.venv/installed: requirements.lock requirements-cuda.lock
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("naevi needs Python 3.11 or newer, but this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
+	@echo "Installing into .venv. With CUDA's libraries it takes 6 to 7 GB. For the smaller CPU build: make setup TORCH=cpu"
+	$(PYTHON) -m venv .venv
+ifeq ($(TORCH),cpu)
+	python -m pip install --quiet $(VERSIONS) --index-url https://download.pytorch.org/whl/cpu
+	@touch .venv/cpu
+endif
+	python -m pip install --quiet --require-hashes $(LOCKS)
+	@touch $@
+
+# The long versions of the tests in docs/reliability.md. They take hours.
 soak: setup
 	python -m pytest -m soak tests/faults
 	python -m pytest --hypothesis-profile=soak -rP tests/faults/test_fuzz.py
 
-# What docs/team.md says, with an MLflow server on PostgreSQL and an S3 server, on this machine alone.
+# Tests docs/team.md with an MLflow server on PostgreSQL and an S3 server. Both run on this machine.
 test-services: .venv/services
 	python -m pytest -rs tests/services
 
-# Without dependencies, since all of them are in the two locks: so nothing that the results were made with is replaced,
-# though botocore asks for an older python-dateutil than the lock's (it works with that one; these tests show it).
-.venv/services: .venv/installed requirements-services.lock
+# --no-deps, because the two locks list all dependencies. Otherwise pip would replace the python-dateutil behind the
+# committed results: botocore asks for an older one, but works with this one, as these tests show.
+.venv/services: .venv/package requirements-services.lock
 	python -m pip install --quiet --no-deps --require-hashes --requirement requirements-services.lock
 	@touch $@
 
-# Of several workers MLflow kills those that are slow on a busy machine, with the page that they make; and its jobs are for
-# language models. Both cost 2 of 2.5 GB.
+# One worker and no job execution save 2 of 2.5 GB of memory. With several workers, MLflow also kills slow ones on a busy
+# machine, and their pages fail. Jobs are only for language models.
 UI := MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri
+RESULTS_PAGE := http://127.0.0.1:5000/\#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27
 
 demo: setup
-	python -m naevi demo
+	naevi demo
 
 demo-ui: setup
-	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
+	@echo "When the server is up, the results are at $(RESULTS_PAGE)"
 	cd .demo && $(UI) sqlite:///mlflow.db
 
-# See `unlock` in naevi/commands.py.
+# A killed DVC process can leave corrupt lock files. This removes them.
 unlock: setup
-	python -m naevi unlock
+	naevi unlock
 
 repro: unlock
-	@echo "From the archive to the report takes 20 to 30 minutes on 2 cores; what is up to date is skipped."
+	@echo "From the archive to the report: 20 to 30 minutes on 2 cores. Stages that are up to date are skipped."
 	dvc repro
 	dvc repro --single-item --force track
 
 ui: unlock
 	dvc repro --single-item --force track
-	@echo "Results, once it serves: http://127.0.0.1:5000/#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27"
+	@echo "When the server is up, the results are at $(RESULTS_PAGE)"
 	$(UI) $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
-# make result NAME=lesson-12-unet SET="-S model.architecture=unet-plain -S train.epochs=30"
-result: setup
-	python -m naevi result $(NAME) $(SET)
+# make publish NAME=lesson-12-unet SET="-S model.architecture=unet-plain -S train.epochs=30"
+publish: setup
+	naevi publish $(NAME) $(SET)
 
-table: setup
-	python -m naevi table
+update-readme: setup
+	naevi update-readme
 
-# make compare A=lesson-12-segnet B=default OUT=.cache/compare.html; A and B are workspace, default, a published result, a
-# DVC experiment or a git revision.
+# make compare A=lesson-12-segnet B=default OUT=.cache/compare.html
+# A and B: workspace, default, the name of a published result or DVC experiment, or a git revision.
 compare: setup
-	python -m naevi compare $(A) $(B) $(if $(OUT),--out $(OUT))
+	naevi compare $(A) $(B) $(if $(OUT),--out $(OUT))
 
-# make promote NAME=default; FORCE=1 promotes what is no better than the champion, and records that.
+# make promote NAME=default
+# FORCE=1 promotes a model that is not better than the champion. MLflow records that it was forced.
 promote: setup
-	python -m naevi promote $(NAME) $(if $(FORCE),--force)
+	naevi promote $(NAME) $(if $(FORCE),--force)
 
 rollback: setup
-	python -m naevi rollback
+	naevi rollback
 
-# Of a hundred columns those that one compares: parameters that differ, Dice and IoU.
+# Shows Dice, IoU and the parameters that differ, because the full table has a hundred columns.
 experiments: setup
 	dvc exp show --only-changed --no-pager --precision 4 --drop \
 	  '^(?!Experiment$$|(dice|iou)\.(mean|low|high)$$|val\.dice$$|(data|preprocess|split|model|train|evaluate|runtime|cv)\.)'
 
 # make history COMMITS=50
 history: setup
-	python -m naevi history $(if $(COMMITS),--commits $(COMMITS))
+	naevi history $(if $(COMMITS),--commits $(COMMITS))
 
 # make verify COMMITS=50
 verify: setup
-	python -m naevi verify $(if $(COMMITS),--commits $(COMMITS))
+	naevi verify $(if $(COMMITS),--commits $(COMMITS))
 
-# Needs uv; versions stay where they may, unless UPGRADE=--upgrade. CUDA's libraries have a lock of their own, so that a
-# CPU-only torch needs none of them.
+# Needs uv. Locked versions stay if pyproject.toml allows them. UPGRADE=--upgrade takes the newest ones.
+# CUDA's libraries have their own lock, because a CPU-only torch needs none of them.
 CUDA := ^(nvidia-|cuda-|triton=)
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --quiet
 lock:
 	cat requirements.lock requirements-cuda.lock > all.lock
 	$(COMPILE) --extra dev $(UPGRADE) --output-file all.lock
-	{ echo "# The versions that the committed results were made with. Written by \`make lock\` from pyproject.toml."; \
+	{ echo "# The versions behind the committed results. Written by \`make lock\` from pyproject.toml."; \
 	  awk '/^[^ ]/ {out = /$(CUDA)/} !out' all.lock; } > requirements.lock
-	{ echo "# What torch needs on Linux for a GPU. Written by \`make lock\`."; \
+	{ echo "# What torch needs on Linux for a GPU. Written by \`make lock\` from pyproject.toml."; \
 	  awk '/^[^ ]/ {out = /$(CUDA)/} out' all.lock; } > requirements-cuda.lock
 	cp requirements-services.lock services.lock
 	$(COMPILE) --extra services $(UPGRADE) --override requirements.lock --output-file services.lock

@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from naevi import paths
+from naevi.datasets.synthetic import synthetic_image
 from naevi.images import read_image, read_mask
-from naevi.phantoms import phantom
 
 
 def main() -> None:
     """Print one line per data set."""
-    phantoms = (phantom(index, height=288, width=384, seed=7) for index in range(200))
+    phantoms = (synthetic_image(index, height=288, width=384, seed=7) for index in range(200))
     print(f"200 phantoms: {mean_dice((each.image, each.mask) for each in phantoms):.3f}")
-    images = sorted((paths.RAW / "images").glob("*.png"))
+    images = sorted((workspace.raw / "images").glob("*.png"))
     if images:
-        pairs = ((read_image(image), read_mask(paths.RAW / "masks" / image.name)) for image in images)
-        print(f"{len(images)} in {paths.RAW}: {mean_dice(pairs):.3f}")
+        pairs = ((read_image(image), read_mask(workspace.raw / "masks" / image.name)) for image in images)
+        print(f"{len(images)} in {workspace.raw}: {mean_dice(pairs):.3f}")
 
 
 def mean_dice(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:

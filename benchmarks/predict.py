@@ -13,12 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from naevi import findings, networks
 from naevi.config import load_config
+from naevi.datasets.synthetic import synthetic_image
+from naevi.deploy.predict import predict_with
 from naevi.images import write_image
-from naevi.phantoms import phantom
-from naevi.runtime import resolve
-from naevi.segmenter import Segmenter
+from naevi.inference.segmenter import Segmenter
+from naevi.models.build import create_network
+from naevi.models.device import resolve_compute_settings
 
 IMAGES = 24
 
@@ -29,15 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=config.preprocess.size)
     size = parser.parse_args().size
-    runtime = resolve(config.runtime)
-    network = networks.create(config.model, classes=2, seed=0).to(runtime.device).eval()
+    runtime = resolve_compute_settings(config.runtime)
+    network = create_network(config.model, classes=2, seed=0).to(runtime.device).eval()
     print(f"{runtime.device}, {runtime.precision}, {runtime.threads} threads; {size} px\n")
     print("| views of an image | images/s |\n|---|---|")
     with tempfile.TemporaryDirectory() as name:
         images = Path(name) / "images"
         images.mkdir()
         for index in range(IMAGES):
-            write_image(images / f"{index}.png", phantom(index, height=574, width=765, seed=7).image)
+            write_image(images / f"{index}.png", synthetic_image(index, height=574, width=765, seed=7).image)
         for flips, turns in ((False, False), (True, False), (True, True)):
             settings = config.evaluate.model_copy(update={"flips": flips, "turns": turns})
             model = Segmenter(network, ["skin", "lesion"], size, settings, runtime)
@@ -49,7 +50,7 @@ def speed(model: Segmenter, images: Path) -> float:
     seconds = []
     for turn in range(4):
         began = time.perf_counter()
-        findings.predict(model, [images], images.parent / f"{id(model)}-{turn}")
+        predict_with(model, [images], images.parent / f"{id(model)}-{turn}")
         seconds.append(time.perf_counter() - began)
     return IMAGES / statistics.median(seconds[1:])  # the first one warms up
 

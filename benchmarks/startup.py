@@ -14,7 +14,6 @@ import tempfile
 import time
 
 from naevi.config import read_yaml
-from naevi.paths import PIPELINE
 
 AS_MODULE = "import sys; sys.argv[0] = '-m'; "  # as `python -m` has it, see stages/__init__.py
 # Ends a fold where its first batch would be varied.
@@ -31,7 +30,7 @@ refusal.run(train.main)
 def main() -> None:
     """Print the tables."""
     print("| stage | imports, s | our own, s |\n|---|---|---|")
-    for stage in read_yaml(PIPELINE)["stages"]:
+    for stage in read_yaml(workspace.pipeline)["stages"]:
         whole, own = (statistics.median(column) for column in zip(*(imports(stage) for _ in range(3)), strict=True))
         print(f"| {stage} | {whole:.2f} | {own:.2f} |")
     with tempfile.TemporaryDirectory() as folder:

@@ -25,13 +25,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from naevi import losses, networks, training, upsampling
-from naevi.checkpoint import Checkpoint
 from naevi.config import Config, load_config
-from naevi.dataset import Lesions, scaled
+from naevi.dataset import PreparedImages
+from naevi.datasets.synthetic import synthetic_image
 from naevi.images import resize_image, resize_mask
-from naevi.phantoms import phantom
-from naevi.runtime import Runtime, resolve
+from naevi.models.build import create_network
+from naevi.models.device import ComputeSettings, resolve_compute_settings
+from naevi.models.prediction import scale_pixels
+from naevi.training import loop
+from naevi.training.checkpoint import Checkpoint
+from naevi.training.losses import build_loss
+from naevi.training.upsampling import fuse_upsampling
 
 IMAGES = 144  # as in a fold of PH2
 EPOCHS = {"cpu": 1, "cuda": 8}  # that are timed, after as many that are not
@@ -44,7 +48,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=config.preprocess.size)
     parser.add_argument("--batch", type=int, default=config.train.batch_size)
     arguments = parser.parse_args()
-    runtime = resolve(config.runtime)
+    runtime = resolve_compute_settings(config.runtime)
     config = config.model_copy(
         update={
             "train": config.train.model_copy(
@@ -79,15 +83,15 @@ def main() -> None:
         print(f"| {name} | {speed:.1f} | {own / speed:.2f} |")
 
 
-def phantoms(size: int, device: str) -> Lesions:
+def phantoms(size: int, device: str) -> PreparedImages:
     """Generated images, prepared."""
-    made = [phantom(index, height=288, width=384, seed=7) for index in range(IMAGES)]
+    made = [synthetic_image(index, height=288, width=384, seed=7) for index in range(IMAGES)]
     images = torch.from_numpy(np.stack([resize_image(each.image, size) for each in made])).permute(0, 3, 1, 2)
     masks = torch.from_numpy(np.stack([resize_mask(each.mask, (size, size), 2) for each in made]))[:, None]
-    return Lesions([each.image_id for each in made], images.to(device), masks.to(device), 2)
+    return PreparedImages([each.image_id for each in made], images.to(device), masks.to(device), 2)
 
 
-def machine(runtime: Runtime) -> str:
+def machine(runtime: ComputeSettings) -> str:
     """Where it was measured."""
     chip = torch.cuda.get_device_name() if runtime.device == "cuda" else platform.processor() or platform.machine()
     return f"{chip}, {runtime.precision}, {runtime.threads} threads, torch {torch.__version__}"
@@ -110,8 +114,8 @@ def now(device: str) -> float:
 
 def bare(
     config: Config,
-    lesions: Lesions,
-    runtime: Runtime,
+    lesions: PreparedImages,
+    runtime: ComputeSettings,
     memory: torch.memory_format = torch.channels_last,
     *,
     recorded: bool = True,
@@ -121,10 +125,10 @@ def bare(
 
     On a CPU with what makes its convolutions fast, unless it is to be stock.
     """
-    network = networks.create(config.model, classes=2, seed=0).to(runtime.device, memory_format=memory).train()
+    network = create_network(config.model, classes=2, seed=0).to(runtime.device, memory_format=memory).train()
     on_gpu, bf16 = runtime.device == "cuda", runtime.precision == "bf16"
     if not on_gpu and not stock:
-        upsampling.join(network)
+        fuse_upsampling(network)
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.train.lr,
@@ -132,9 +136,9 @@ def bare(
         fused=True,
         capturable=on_gpu,
     )
-    compute = losses.loss(config.train.loss)
+    compute = build_loss(config.train.loss)
     number = config.train.batch_size
-    images, masks = scaled(lesions.images[:number]).contiguous(memory_format=memory), lesions.masks[:number]
+    images, masks = scale_pixels(lesions.images[:number]).contiguous(memory_format=memory), lesions.masks[:number]
 
     def step() -> Tensor:
         with torch.autocast(runtime.device, torch.bfloat16, bf16) if stock else runtime.autocast():
@@ -149,30 +153,30 @@ def bare(
     return clock(lambda: [one() for _ in range(EPOCHS[runtime.device] * IMAGES // number)], runtime.device)
 
 
-def loop(config: Config, lesions: Lesions, runtime: Runtime) -> float:
+def loop(config: Config, lesions: PreparedImages, runtime: ComputeSettings) -> float:
     """The loop, from decoded images to the history, augmentation included, once it runs."""
-    network = networks.create(config.model, classes=2, seed=0).to(runtime.device)
+    network = create_network(config.model, classes=2, seed=0).to(runtime.device)
     ends: list[float] = []
 
     def end(*_: object) -> None:
         ends.append(now(runtime.device))
 
-    training.fit(network, lesions, None, config.train, runtime, Checkpoint(None), end)
+    loop.fit(network, lesions, None, config.train, runtime, Checkpoint(None), end)
     epochs = EPOCHS[runtime.device]
     return epochs * IMAGES / (ends[-1] - ends[-1 - epochs])
 
 
-def batches(lesions: Lesions, number: int) -> DataLoader[tuple[Tensor, ...]]:
+def batches(lesions: PreparedImages, number: int) -> DataLoader[tuple[Tensor, ...]]:
     """A DataLoader as tutorials have it."""
-    images, masks = scaled(lesions.images).contiguous().cpu(), lesions.masks.float().cpu()
+    images, masks = scale_pixels(lesions.images).contiguous().cpu(), lesions.masks.float().cpu()
     return DataLoader(TensorDataset(images, masks), batch_size=number, shuffle=True)
 
 
-def lesson_12(config: Config, lesions: Lesions) -> float:
+def lesson_12(config: Config, lesions: PreparedImages) -> float:
     """Lesson 12's U-Net as the notebook trains it: float32, Adam, a sigmoid before BCEWithLogitsLoss."""
     model = config.model.model_copy(update={"architecture": "unet-plain"})
     device = lesions.images.device
-    network = nn.Sequential(networks.create(model, classes=2, seed=0), nn.Sigmoid()).to(device).train()
+    network = nn.Sequential(create_network(model, classes=2, seed=0), nn.Sigmoid()).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-6)
     loss_of = nn.BCEWithLogitsLoss()
     loader = batches(lesions, config.train.batch_size)
@@ -188,7 +192,7 @@ def lesson_12(config: Config, lesions: Lesions) -> float:
     return clock(epochs, device.type)
 
 
-def lightning(config: Config, lesions: Lesions) -> float:
+def lightning(config: Config, lesions: PreparedImages) -> float:
     """The default's network in Lightning's Trainer, as its guide has it: no augmentation, no mixed precision."""
     from lightning import LightningModule, Trainer
 
@@ -198,7 +202,7 @@ def lightning(config: Config, lesions: Lesions) -> float:
             self.network = smp.create_model(
                 config.model.architecture, encoder_name=config.model.encoder, encoder_weights=None, classes=1
             )
-            self.loss_of = losses.loss(config.train.loss)
+            self.loss_of = build_loss(config.train.loss)
 
         def training_step(self, batch: Any, _: int) -> Tensor:
             image, mask = batch

@@ -1,4 +1,7 @@
-"""params.yaml as one frozen, checked object. It has no defaults: what params.yaml does not show, DVC can't track."""
+"""The schema of params.yaml, in one module so that it can be read as a whole.
+
+It has no defaults, because DVC can't track a value that params.yaml doesn't show.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -7,14 +10,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from naevi import paths
-from naevi.refusal import Refusal, reason
+from naevi.errors import UserError, describe_error
+from naevi.workspace import Workspace
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-MOST_HAIRS = 20
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
-# Written out, because importing torch to read a config would cost every stage seconds; a test compares it with smp's.
+# Written out, because importing torch takes seconds. A test compares the list with smp's.
 Architecture = Literal[
     "segnet",
     "unet-plain",
@@ -32,33 +33,33 @@ Architecture = Literal[
     "dpt",
 ]
 ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
-Term = Literal["bce", "cross-entropy", "dice", "focal", "lovasz", "tversky"]
-TERMS: tuple[str, ...] = get_args(Term)
+LossName = Literal["bce", "cross-entropy", "dice", "focal", "lovasz", "tversky"]
+LOSS_NAMES: tuple[str, ...] = get_args(LossName)
 
 
 class Section(BaseModel):
-    """A part of params.yaml: unknown keys, wrong types and values out of bounds are errors."""
+    """A section of params.yaml. Unknown keys, wrong types and values out of bounds are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def _known_weights(value: str) -> str:
     if value not in ("imagenet", "none") and not value.endswith(".safetensors"):
-        raise ValueError(f"model.weights: imagenet, none or a path that ends with .safetensors; got {value!r}")
+        raise ValueError(f"model.weights: must be imagenet, none or a path that ends in .safetensors; got {value!r}")
     return value
 
 
-def _known_terms(value: str) -> str:
+def _known_losses(value: str) -> str:
     terms = value.split("+")
-    if not set(terms) <= set(TERMS) or len(set(terms)) < len(terms):
+    if not set(terms) <= set(LOSS_NAMES) or len(set(terms)) < len(terms):
         raise ValueError(
-            f"train.loss: a sum such as cross-entropy+dice of {', '.join(TERMS)}, each once; got {value!r}"
+            f"train.loss: a sum such as cross-entropy+dice of {', '.join(LOSS_NAMES)}, each once; got {value!r}"
         )
     return value
 
 
 class PhantomsConfig(Section):
-    """The generated data set."""
+    """The synthetic data set."""
 
     number: Annotated[int, Field(ge=1, le=1_000_000)]
     height: Annotated[int, Field(ge=64, le=4096)]
@@ -66,36 +67,36 @@ class PhantomsConfig(Section):
     seed: Seed
 
 
-# Names and values become keys of reports and of MLflow, which takes no others.
+# Names become keys of reports and of MLflow, which allows no other characters.
 Name = Annotated[str, Field(pattern=r"^\w[\w -]*$", max_length=50)]
 BLACK_AND_WHITE = [0, 255]
 
 
 class DataConfig(Section):
-    """Which images, and what their masks mean."""
+    """Which images, and what the values in their masks mean."""
 
     source: Literal["ph2", "phantoms", "folder"]
     classes: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=2, max_length=256)]
     phantoms: PhantomsConfig
 
     def values(self) -> list[int]:
-        """The values in masks by class: the smallest is the background, class 0."""
+        """Return the mask value of each class in rising order. The smallest is the background, class 0."""
         return sorted(self.classes.values())
 
     def names(self) -> list[str]:
-        """The names of the classes in the same order."""
+        """Return the names of the classes in the same order."""
         return sorted(self.classes, key=self.classes.__getitem__)
 
 
 class PreprocessConfig(Section):
-    """How images are made ready for a network."""
+    """How images are prepared for a network."""
 
     size: Annotated[int, Field(ge=32, le=2048)]
     empty_masks: Literal["refuse", "keep"]
 
 
 class SplitConfig(Section):
-    """Which images test, validate and train."""
+    """Which images are used for test, validation and training."""
 
     folds: Annotated[int, Field(ge=1, le=100)]
     validation: Annotated[float, Field(gt=0, le=0.5)]
@@ -103,7 +104,7 @@ class SplitConfig(Section):
 
 
 class ModelConfig(Section):
-    """Which network."""
+    """Which network is trained."""
 
     architecture: Architecture
     encoder: Annotated[str, Field(min_length=1)]
@@ -111,7 +112,7 @@ class ModelConfig(Section):
 
 
 class AugmentConfig(Section):
-    """How training images are varied; 0 or false leaves a kind out."""
+    """How training images are augmented. 0 or false turns a kind off."""
 
     flips: bool
     rotation: Annotated[float, Field(ge=0, le=180)]
@@ -123,11 +124,11 @@ class AugmentConfig(Section):
     tint: Annotated[float, Field(ge=0, le=0.9)]
     elastic: Annotated[float, Field(ge=0, le=0.2)]
     vignette: Annotated[float, Field(ge=0, le=1)]
-    hairs: Annotated[int, Field(ge=0, le=MOST_HAIRS)]
+    hairs: Annotated[int, Field(ge=0, le=20)]
 
 
 class TrainConfig(Section):
-    """How a model is fitted."""
+    """How a model is trained."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=2, le=4096)]
@@ -135,25 +136,30 @@ class TrainConfig(Section):
     schedule: Literal["one-cycle", "constant"]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
     average: Annotated[float, Field(ge=0, lt=1)]
-    loss: Annotated[str, AfterValidator(_known_terms)]
+    loss: Annotated[str, AfterValidator(_known_losses)]
     augment: AugmentConfig
     seed: Seed
 
 
-class EvaluateConfig(Section):
-    """How a prediction is made and measured."""
+class PredictConfig(Section):
+    """How a trained model predicts: test-time augmentation, threshold and postprocessing."""
 
     flips: bool
     turns: bool
     threshold: Annotated[float, Field(gt=0, lt=1)]
     fill_holes: bool
     largest_only: bool
+
+
+class EvaluateConfig(PredictConfig):
+    """How a model predicts and is measured."""
+
     resamples: Annotated[int, Field(ge=100, le=1_000_000)]
     seed: Seed
 
 
 class RuntimeConfig(Section):
-    """On what it is computed; `auto` is resolved once, and the outcome stands in model.json."""
+    """On which device and how models are computed. `auto` is resolved at run time and recorded in model.json."""
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "bf16", "fp32"]
@@ -164,13 +170,13 @@ Item = Annotated[int, Field(ge=0)] | Literal["all"]
 
 
 class CvConfig(Section):
-    """Which models are fitted."""
+    """Which models are trained."""
 
     models: Annotated[list[Item], Field(min_length=1)]
 
 
 class Config(Section):
-    """The whole of params.yaml."""
+    """All of params.yaml."""
 
     data: DataConfig
     preprocess: PreprocessConfig
@@ -207,87 +213,70 @@ class Config(Section):
         return self
 
     def folds(self) -> list[int]:
-        """The folds that are fitted and tested, in rising order."""
+        """Return the folds that are trained and tested, in rising order."""
         return sorted(item for item in self.cv.models if item != "all")
 
-    def items(self) -> list[str]:
-        """Names of the models that are fitted: the folds in rising order, then `all`."""
+    def model_names(self) -> list[str]:
+        """Return the names of the models that are trained: the folds in rising order, then `all`."""
         return [str(fold) for fold in self.folds()] + ["all"] * ("all" in self.cv.models)
 
 
-def load_config(*sections: str) -> Config:
-    """The config, of which only `sections` can be read (all when none is named); the whole file is checked each time.
+def load_config(workspace: Workspace, *sections: str) -> Config:
+    """Return the parameters of a workspace, restricted to `sections` if any are named. The whole file is checked.
 
-    A stage names the sections that dvc.yaml declares for it. Reading another raises AttributeError, so an undeclared
-    parameter can't reach a result.
+    A stage names the sections that dvc.yaml declares for it. Reading another one raises AttributeError, so an
+    undeclared parameter can't reach a result.
 
-    Raises Refusal when params.yaml can't be read or doesn't fit: one message with every problem.
+    Raises UserError with every problem at once if params.yaml can't be read or is invalid.
     """
-    config = parse_config(read_yaml(paths.PARAMS))
+    config = parse_config(read_yaml(workspace.params))
     if not sections:
         return config
     return Config.model_construct(**{name: getattr(config, name) for name in sections})
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML 1.2 file, as DVC reads it. PyYAML would make 1e-4 a string, `no` False, and let a duplicate key win."""
+    """Return the content of a YAML 1.2 file, as DVC reads it.
+
+    PyYAML would read 1e-4 as a string and `no` as False, and accept duplicate keys.
+    """
     try:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Refusal(f"{path} can't be read: {error.strerror}.") from error
+        raise UserError(f"{path} can't be read: {error.strerror}.") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path} is not YAML: {reason(error)}") from error
+        raise UserError(f"{path} is not YAML: {describe_error(error)}") from error
 
 
-def override(path: Path, assignments: list[str]) -> None:
-    """Set values in a YAML file, comments kept, from assignments such as train.lr=0.001 or cv.models=[0,1].
-
-    Raises Refusal for an assignment of something that the file doesn't have.
-    """
-    yaml = YAML()
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        *sections, key = name.split(".")
-        place = document
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if not equals or not isinstance(place, dict) or key not in place:
-            raise Refusal(f"{assignment!r} sets nothing: {path} has no {name}.")
-        place[key] = YAML(typ="safe").load(value)
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} → {"a.b": 1}: every value by its dotted name."""
-    found: dict[str, Any] = {}
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return every value by its dotted name: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def parse_config(values: Any) -> Config:
-    """The config for a parsed params.yaml; raises Refusal with every problem at once, one line a place."""
+    """Return the config for a parsed params.yaml. Raises UserError with every problem at once, one line per key."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         problems = error.errors()
-    words = {"extra_forbidden": "there is no such parameter", "missing": "is missing"}
+    messages = {"extra_forbidden": "there is no such parameter", "missing": "is missing"}
     lines: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
-        if problem["type"] == "value_error":  # ours: a rule across fields, which names its place
+        if problem["type"] == "value_error":  # from a validator of this module, whose message names the key
             lines[str(problem["ctx"]["error"]), ""] = []
             continue
-        place = _place(problem["loc"], values)
+        key = _dotted_key(problem["loc"], values)
         got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
-        lines.setdefault((place, got), []).append(words.get(problem["type"], problem["msg"]))
-    told = [place + ": " * bool(said) + " or ".join(said) + got for (place, got), said in lines.items()]
-    raise Refusal(f"{paths.PARAMS} has {len(told)} problem(s):\n" + "\n".join(f"  {line}" for line in told))
+        lines.setdefault((key, got), []).append(messages.get(problem["type"], problem["msg"]))
+    texts = [key + ": " * bool(said) + " or ".join(said) + got for (key, got), said in lines.items()]
+    raise UserError(f"params.yaml has {len(texts)} problem(s):\n" + "\n".join(f"  {text}" for text in texts))
 
 
-def _place(location: tuple[int | str, ...], values: Any) -> str:
-    """The dotted key of a problem; pydantic names the branches of a union behind it, which say nothing to users."""
+def _dotted_key(location: tuple[int | str, ...], values: Any) -> str:
+    """Return the dotted key of a problem, without the branches of a union, which pydantic appends."""
     parts = []
     for part in location:
         if isinstance(values, dict):

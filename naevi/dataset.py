@@ -1,4 +1,4 @@
-"""Prepared images and masks as tensors: decoded once, held whole on the device where they fit, else in a file."""
+"""Prepared images and masks as tensors, in memory if they fit, otherwise in a memory-mapped file."""
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -6,63 +6,68 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from naevi.images import Pixels, read_image, read_mask
+from naevi.models.prediction import scale_pixels
 
-# In bytes: the images that are held in memory. More are mapped from a nameless file in the folder that TMPDIR names,
-# and only batches go to the device. 10,000 images of 256 px fit.
-RESIDENT = 2**31
+# More bytes of images are mapped from a nameless file in the folder that TMPDIR names, and only batches are copied to
+# the device. 10,000 images of 256 px fit.
+MAX_RESIDENT_BYTES = 2**31
 
 
 @dataclass(frozen=True)
-class Lesions:
-    """Images and masks of one size, in the order of their ids."""
+class PreparedImages:
+    """Images and masks of one size, in the order of `ids`."""
 
     ids: list[str]
     images: Tensor  # uint8 (N, 3, H, W), 0..255
     masks: Tensor  # uint8 (N, 1, H, W), 0 ... classes - 1
-    classes: int  # 2 or more, the background among them
+    classes: int  # at least 2, background included
 
     def __len__(self) -> int:
-        """The number of images, N."""
+        """Return the number of images."""
         return len(self.ids)
 
     def batch(self, rows: Tensor, device: str) -> tuple[Tensor, Tensor]:
-        """The images of these rows, float32 in 0..1, and their masks, on the device."""
+        """Return the images of these rows, float32 in 0..1, and their masks, on the device."""
         rows = rows.to(self.images.device)
-        return scaled(self.images[rows].to(device)), self.masks[rows].to(device)
+        return scale_pixels(self.images[rows].to(device)), self.masks[rows].to(device)
 
 
-def load(prepared: Path, ids: list[str], *, classes: int, device: str) -> Lesions:
-    """The prepared images and masks with these ids, of one size."""
+def load_images(prepared: Path, ids: list[str], *, classes: int, device: str) -> PreparedImages:
+    """Return the prepared images and masks with these ids, which have one size."""
     height, width = read_mask(prepared / "masks" / f"{ids[0]}.png").shape
-    images, masks = _room(len(ids), height, width, 3), _room(len(ids), height, width)
+    images, masks = _allocate(len(ids), height, width, 3), _allocate(len(ids), height, width)
 
-    def put(row: int) -> None:
+    def read(row: int) -> None:
         images[row] = read_image(prepared / "images" / f"{ids[row]}.png")
         masks[row] = read_mask(prepared / "masks" / f"{ids[row]}.png")
 
     with ThreadPoolExecutor() as threads:
-        list(threads.map(put, range(len(ids))))
-    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels_last in memory, as networks want it
-    place = device if images.nbytes <= RESIDENT else "cpu"
-    return Lesions(ids, channels_first.to(place), torch.from_numpy(masks)[:, None].to(place), classes)
+        list(threads.map(read, range(len(ids))))
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels_last in memory, the fastest layout
+    location = device if images.nbytes <= MAX_RESIDENT_BYTES else "cpu"
+    return PreparedImages(ids, channels_first.to(location), torch.from_numpy(masks)[:, None].to(location), classes)
 
 
-def _room(*shape: int) -> Pixels:
-    if np.prod(shape) <= RESIDENT:
+def _allocate(*shape: int) -> Pixels:
+    if np.prod(shape) <= MAX_RESIDENT_BYTES:
         return np.empty(shape, np.uint8)
-    with tempfile.TemporaryFile() as file:  # the mapping outlives it
+    with tempfile.TemporaryFile() as file:  # the mapping stays valid after the file is closed
         return np.memmap(file, np.uint8, shape=shape)
 
 
-def load_parts(prepared: Path, ids: dict[str, list[str]], *, classes: int, device: str) -> dict[str, Lesions]:
-    """The parts of a model that have images; `all` has no val."""
-    return {part: load(prepared, names, classes=classes, device=device) for part, names in ids.items() if names}
+def load_parts(prepared: Path, ids: dict[str, list[str]], *, classes: int, device: str) -> dict[str, PreparedImages]:
+    """Return the parts (train, val) that have images. The model `all` has no val."""
+    return {part: load_images(prepared, names, classes=classes, device=device) for part, names in ids.items() if names}
 
 
-def scaled(images: Tensor) -> Tensor:
-    """uint8 0..255 → float32 0..1."""
-    return images.float() / 255
+def image_ids(split: pd.DataFrame, model_name: str, part: str) -> list[str]:
+    """Return the image ids of a model's part (test, val or train), in the order of the table.
+
+    Raises KeyError for an unknown model.
+    """
+    return split.loc[split[model_name] == part, "image_id"].tolist()

@@ -1,4 +1,4 @@
-"""What models and results were made from, as fingerprints: equal origins, equal fingerprints."""
+"""Fingerprints of models and results: equal inputs give equal fingerprints."""
 
 import hashlib
 import json
@@ -8,67 +8,86 @@ from typing import Any
 
 import pandas as pd
 
-from naevi import paths
 from naevi.config import Config, read_yaml
-from naevi.refusal import Refusal
+from naevi.errors import UserError
+from naevi.workspace import Workspace
 
+CODE_FOLDERS = ("naevi/", "stages/")  # whose packages count as code
 PACKAGES = ["torch", "segmentation-models-pytorch", "timm", "numpy", "pillow"]
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value's JSON with sorted keys."""
+    """Return the SHA-256 of a value's JSON with sorted keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def code(stage: str) -> str:
-    """Digest of the code that a stage depends on: the .py and .lock files that dvc.yaml lists for it."""
-    deps = read_yaml(paths.PIPELINE)["stages"][stage]["deps"]
-    files = sorted(dep for dep in deps if dep.endswith((".py", ".lock")))
-    return digest({file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files})
+def code_digest(workspace: Workspace, stage: str) -> str:
+    """Return the digest of the code that dvc.yaml lists for a stage: its scripts, packages and lock files."""
+    files = {workspace.relative(file): file for file in code_files(workspace, stage)}
+    return digest({name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in sorted(files)})
 
 
-def images(lesions: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
-    """Digest and number of the prepared images and masks with these ids."""
-    rows = lesions.set_index("image_id").loc[ids]
+def code_files(workspace: Workspace, stage: str) -> list[Path]:
+    """Return the code files that a stage depends on; a package counts with all its files."""
+    deps = read_yaml(workspace.pipeline)["stages"][stage]["deps"]
+    files: list[Path] = []
+    for dep in deps:
+        path = workspace.root / dep
+        if dep.startswith(CODE_FOLDERS) and path.is_dir():
+            files += [file for file in sorted(path.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+        elif path.suffix in (".py", ".lock"):
+            files.append(path)
+    return files
+
+
+def data_digest(image_table: pd.DataFrame, ids: list[str]) -> dict[str, Any]:
+    """Return the digest and the number of the prepared images and masks with these ids."""
+    rows = image_table.set_index("image_id").loc[ids]
     return {"images": len(ids), "digest": digest(dict(zip(ids, rows.sha256, strict=True)))}
 
 
-def of_model(
-    config: Config, item: str, runtime: dict[str, Any], lesions: pd.DataFrame, parts: dict[str, list[str]], start: str
+def model_origin(
+    workspace: Workspace,
+    config: Config,
+    name: str,
+    compute: dict[str, Any],
+    image_table: pd.DataFrame,
+    parts: dict[str, list[str]],
+    start: str,
 ) -> dict[str, Any]:
-    """All that decides a model's bytes, and their fingerprint: what model.json says of its origin.
+    """Return everything that determines a model's bytes, with its fingerprint, as model.json records it.
 
-    The config is that of `networks.effective`. `start` is the SHA-256 of the network before training: it stands for
-    weights that came from elsewhere.
+    The config is that of `effective_model_config`. `parts` holds the image ids of train and val. `start` is the SHA-256
+    of the network before training. It represents weights that come from elsewhere.
     """
     origin = {
-        "item": item,
+        "item": name,
         "model": config.model.model_dump(),
         "classes": config.data.classes,
         "size": config.preprocess.size,
         "train": config.train.model_dump(),
-        "runtime": runtime,
-        "dataset": str(lesions.dataset.iloc[0]),
-        "data": {part: images(lesions, ids) for part, ids in parts.items()},
-        "code": code("train"),
+        "runtime": compute,
+        "dataset": str(image_table.dataset.iloc[0]),
+        "data": {part: data_digest(image_table, ids) for part, ids in parts.items()},
+        "code": code_digest(workspace, "train"),
         "versions": {name: version(name) for name in PACKAGES},
         "start": start,
     }
     return {"fingerprint": digest(origin)} | origin
 
 
-def of_result(config: Config, models: list[dict[str, Any]], figures: dict[str, Any]) -> str:
-    """Fingerprint of a result: the whole params.yaml, every model.json (data and code included) and the figures."""
-    return digest([config.model_dump(), models, figures])
+def result_fingerprint(config: Config, models: list[dict[str, Any]], scores: dict[str, Any]) -> str:
+    """Return the fingerprint of a result: of params.yaml, every model.json (with data and code) and metrics.json."""
+    return digest([config.model_dump(), models, scores])
 
 
-def described(folder: Path) -> dict[str, Any]:
-    """What model.json says; raises Refusal where there is none, or one that isn't what its fingerprint is of."""
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return the content of model.json. Raises UserError if it is missing or doesn't match its fingerprint."""
     try:
         description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         origin = {key: value for key, value in description.items() if key not in ("fingerprint", "sha256")}
         if not {"fingerprint", "sha256"} <= set(description) or description["fingerprint"] != digest(origin):
-            raise ValueError("it was changed since the training")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:  # no dict, or a very deep one
-        raise Refusal(f"{folder} holds no readable model.json ({error}); train the model, or `dvc pull` it.") from error
+            raise ValueError("it was changed after the training")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:  # not a dict, or a very deep one
+        raise UserError(f"{folder} has no readable model.json ({error}). Train the model or run `dvc pull`.") from error
     return description

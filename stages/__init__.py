@@ -1,10 +1,10 @@
-"""What `dvc.yaml` runs, a script a stage: load, call, write."""
+"""The scripts that `dvc.yaml` runs, one for each stage: load, call, write."""
 
 import gc
 import sys
 
-# Torch and MLflow import millions of objects that live until the end. To look for garbage among them took 1.5 s of a
-# stage's start, and as long at its exit; between the two `refusal.run` lets Python look. Who only imports a stage, such
-# as a test, keeps the collector: argv[0] is "-m" while Python is on its way to the module that it shall run.
+# Importing torch and MLflow creates millions of objects that are never freed. Searching them for garbage takes 1.5 s at
+# the start of a stage and as long at its end, so the collector is off until `runner.run_stage` turns it on. Code that
+# only imports a stage, such as a test, keeps it: argv[0] is "-m" while Python locates the module that it will run.
 if sys.argv[0] == "-m":
     gc.disable()

@@ -1,20 +1,15 @@
 """Bring the images and masks into data/raw, checked."""
 
-from functools import partial
-
-from naevi import paths, raw, refusal
 from naevi.config import load_config
+from naevi.datasets.raw import build_raw
+from naevi.workspace import current_workspace
+from stages.runner import run_stage
 
 
 def main() -> None:
-    data = load_config("data").data
-    writers = {
-        "ph2": raw.ph2_images,
-        "phantoms": partial(raw.phantom_images, settings=data.phantoms),
-        "folder": partial(raw.folder_images, values=data.values()),
-    }
-    raw.fill(paths.RAW, writers[data.source])
+    workspace = current_workspace()
+    build_raw(workspace, load_config(workspace, "data").data)
 
 
 if __name__ == "__main__":
-    refusal.run(main)
+    run_stage(main)

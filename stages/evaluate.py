@@ -1,17 +1,25 @@
-"""Predict every image by the model that never saw it; write predictions and scores."""
+"""Predict every image with the model that never saw it; write predictions, scores and the predictor."""
 
-from naevi import evaluation, paths, refusal, summary, tables, whole
 from naevi.config import load_config
+from naevi.evaluation.cross_validation import cross_validate, learning_curves
+from naevi.evaluation.outputs import write_outputs
+from naevi.evaluation.summary import summarize_cross_validation
+from naevi.files import read_csv, write_csv
+from naevi.inference.predictor import write_predictor
+from naevi.workspace import current_workspace
+from stages.runner import run_stage
 
 
 def main() -> None:
-    config = load_config("data", "evaluate", "runtime", "cv")
-    test, validation = evaluation.cross_validate(config, tables.read(paths.SPLIT), tables.read(paths.LESIONS))
-    figures = summary.cross_validated(test.rows, test.pixels, validation, config.evaluate)
-    evaluation.write(test, figures, config.data.names())
-    with whole.file(paths.CURVES) as curves:
-        evaluation.curves(config).to_csv(curves, index=False)
+    workspace = current_workspace()
+    config = load_config(workspace, "data", "evaluate", "runtime", "cv")
+    split, image_table = read_csv(workspace.split), read_csv(workspace.image_table)
+    test, validation = cross_validate(workspace, config, split, image_table)
+    scores = summarize_cross_validation(test.rows, test.pixels, validation, config.evaluate)
+    write_outputs(workspace, test, scores, config.data.names())
+    write_csv(workspace.curves, learning_curves(workspace, config))
+    write_predictor(workspace, config)
 
 
 if __name__ == "__main__":
-    refusal.run(main)
+    run_stage(main)

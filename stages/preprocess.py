@@ -1,18 +1,19 @@
-"""Check every mask, bring images and masks to the training size, and list what is in them."""
+"""Check every mask, bring images and masks to the training size, and describe them."""
 
-import json
-
-from naevi import lesions, paths, refusal, whole
 from naevi.config import load_config
+from naevi.files import write_json
+from naevi.preprocessing.prepare import prepare
+from naevi.preprocessing.statistics import data_statistics
+from naevi.workspace import current_workspace
+from stages.runner import run_stage
 
 
 def main() -> None:
-    config = load_config("data", "preprocess")
-    lesions.prepare(paths.RAW, paths.PREPARED, config.data, config.preprocess)
-    paths.DATA.parent.mkdir(exist_ok=True)
-    with whole.file(paths.DATA) as overview:
-        overview.write_text(json.dumps(lesions.overview(paths.PREPARED), indent=2) + "\n", encoding="utf-8")
+    workspace = current_workspace()
+    config = load_config(workspace, "data", "preprocess")
+    prepare(workspace, config.data, config.preprocess)
+    write_json(workspace.data_statistics, data_statistics(workspace))
 
 
 if __name__ == "__main__":
-    refusal.run(main)
+    run_stage(main)

@@ -1,14 +1,17 @@
 """Assign every image to test, validation or training, for each model."""
 
-from naevi import paths, refusal, splitting, tables, whole
 from naevi.config import load_config
+from naevi.files import read_csv, write_csv
+from naevi.splitting import assign_parts
+from naevi.workspace import current_workspace
+from stages.runner import run_stage
 
 
 def main() -> None:
-    config = load_config("split")
-    with whole.file(paths.SPLIT) as split:
-        splitting.assign(tables.read(paths.LESIONS), config.split).to_csv(split, index=False)
+    workspace = current_workspace()
+    config = load_config(workspace, "split")
+    write_csv(workspace.split, assign_parts(read_csv(workspace.image_table), config.split))
 
 
 if __name__ == "__main__":
-    refusal.run(main)
+    run_stage(main)

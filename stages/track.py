@@ -1,12 +1,15 @@
-"""Make MLflow agree with the result that lies here."""
+"""Make MLflow agree with the result in this workspace."""
 
-from naevi import refusal, tracking
 from naevi.config import load_config
+from naevi.tracking.sync import current_experiment, sync_result
+from naevi.workspace import current_workspace
+from stages.runner import run_stage
 
 
 def main() -> None:
-    tracking.reconcile(load_config())
+    workspace = current_workspace()
+    sync_result(workspace, load_config(workspace), current_experiment())
 
 
 if __name__ == "__main__":
-    refusal.run(main)
+    run_stage(main)

@@ -16,7 +16,9 @@ import mlflow
 import requests
 from mlflow.entities import Run
 
-from naevi import demo
+from naevi.experiments.demo import make_demo
+from naevi.workspace import Workspace
+from tests.helpers import ROOT
 
 # The smallest data on which every stage has something to do.
 SETTINGS = [
@@ -38,7 +40,7 @@ STAGES = ["download", "preprocess", "split", "train@0", "train@1", "train@all", 
 
 def make(folder: Path) -> None:
     """The repository, with nothing run yet."""
-    demo.make(folder, SETTINGS)
+    make_demo(Workspace(ROOT), folder, SETTINGS)
 
 
 def copy(repository: Path, folder: Path) -> Path:

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from naevi.config import Config, load_config, override, parse_config, read_yaml
-from naevi.refusal import Refusal
+from naevi.config import Config, load_config, parse_config, read_yaml
+from naevi.errors import UserError
+from naevi.experiments.demo import set_parameters
+from tests.helpers import HERE
 
 Params = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def problems(values: Any) -> list[str]:
     """The lines of the refusal."""
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UserError) as refusal:
         parse_config(values)
     return [line.strip() for line in str(refusal.value).splitlines()]
 
@@ -32,7 +34,7 @@ def numbers(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]
 
 
 def test_the_committed_params_are_valid(folder: Path) -> None:
-    config = load_config()
+    config = load_config(HERE)
 
     assert config.model_dump() == read_yaml(Path("params.yaml"))
 
@@ -123,15 +125,15 @@ def test_a_number_or_a_word_that_is_neither_is_one_problem(
     assert [line.split(": ")[0] for line in lines] == [place]
 
 
-TERMS = "a sum such as cross-entropy+dice of bce, cross-entropy, dice, focal, lovasz, tversky, each once"
-WEIGHTS = "imagenet, none or a path that ends with .safetensors"
+LOSSES = "a sum such as cross-entropy+dice of bce, cross-entropy, dice, focal, lovasz, tversky, each once"
+WEIGHTS = "must be imagenet, none or a path that ends in .safetensors"
 
 
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        ({"train.loss": "hinge"}, f"train.loss: {TERMS}; got 'hinge'"),
-        ({"train.loss": "dice+dice"}, f"train.loss: {TERMS}; got 'dice+dice'"),
+        ({"train.loss": "hinge"}, f"train.loss: {LOSSES}; got 'hinge'"),
+        ({"train.loss": "dice+dice"}, f"train.loss: {LOSSES}; got 'dice+dice'"),
         ({"model.weights": "imagenette"}, f"model.weights: {WEIGHTS}; got 'imagenette'"),
         ({"data.classes": {"a": 0, "b": 0}}, "data.classes: each class has a value of its own; got {'a': 0, 'b': 0}"),
         (
@@ -204,7 +206,7 @@ def test_folds_rise_and_all_comes_last(
     config = parse_config(params_with({"split.folds": 5, "cv.models": models}))
 
     assert config.folds() == folds
-    assert config.items() == items
+    assert config.model_names() == items
 
 
 def test_a_number_may_be_written_with_an_exponent(folder: Path) -> None:
@@ -212,7 +214,7 @@ def test_a_number_may_be_written_with_an_exponent(folder: Path) -> None:
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(re.sub(r"\blr: \S+", "lr: 1e-4", text))
 
-    assert load_config().train.lr == 0.0001
+    assert load_config(HERE).train.lr == 0.0001
 
 
 @pytest.mark.parametrize(
@@ -227,23 +229,23 @@ def test_a_number_may_be_written_with_an_exponent(folder: Path) -> None:
 def test_a_file_that_is_no_yaml_mapping_is_refused(folder: Path, content: bytes, message: str) -> None:
     Path("params.yaml").write_bytes(content)
 
-    with pytest.raises(Refusal, match=f"^params.yaml {message}"):
-        load_config()
+    with pytest.raises(UserError, match=f"^params.yaml {message}"):
+        load_config(HERE)
 
 
 def test_a_missing_file_is_refused(folder: Path) -> None:
     Path("params.yaml").unlink()
 
-    with pytest.raises(Refusal, match=r"^params.yaml can't be read: No such file or directory\.$"):
-        load_config()
+    with pytest.raises(UserError, match=r"^params.yaml can't be read: No such file or directory\.$"):
+        load_config(HERE)
 
 
 def test_a_section_that_was_not_named_can_not_be_read(folder: Path) -> None:
     """So no stage uses a parameter that dvc.yaml doesn't declare for it."""
-    config = load_config("split", "cv")
+    config = load_config(HERE, "split", "cv")
 
-    assert config.split == load_config().split
-    assert config.folds() == load_config().folds()
+    assert config.split == load_config(HERE).split
+    assert config.folds() == load_config(HERE).folds()
     with pytest.raises(AttributeError, match="train"):
         _ = config.train
 
@@ -252,12 +254,12 @@ def test_the_whole_file_is_checked_whatever_is_named(folder: Path) -> None:
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(re.sub(r"\blr: \S+", "lr: fast", text))
 
-    with pytest.raises(Refusal, match=r"train\.lr: Input should be a valid number; got 'fast'"):
-        load_config("split")
+    with pytest.raises(UserError, match=r"train\.lr: Input should be a valid number; got 'fast'"):
+        load_config(HERE, "split")
 
 
 def test_a_config_can_not_be_changed(folder: Path) -> None:
-    config = load_config()
+    config = load_config(HERE)
 
     with pytest.raises(ValidationError, match="frozen"):
         config.train.lr = 1.0
@@ -265,13 +267,13 @@ def test_a_config_can_not_be_changed(folder: Path) -> None:
 
 def test_values_are_overridden_and_comments_kept(folder: Path) -> None:
     before = Path("params.yaml").read_text()
-    override(
+    set_parameters(
         Path("params.yaml"), ["train.lr=1e-4", "train.augment.flips=false", "cv.models=[1, all]", "model.encoder=x"]
     )
-    config = load_config()
+    config = load_config(HERE)
 
     assert (config.train.lr, config.train.augment.flips, config.model.encoder) == (0.0001, False, "x")
-    assert config.items() == ["1", "all"]
+    assert config.model_names() == ["1", "all"]
     assert re.findall("# [a-z].*", Path("params.yaml").read_text()) == re.findall("# [a-z].*", before)
 
 
@@ -280,7 +282,8 @@ def test_an_override_of_nothing_is_refused(folder: Path, assignment: str) -> Non
     before = Path("params.yaml").read_text()
 
     with pytest.raises(
-        Refusal, match=rf"^'{assignment}' sets nothing: params.yaml has no {assignment.split('=')[0]}\.$"
+        UserError,
+        match=rf"^'{assignment}' can't be set, because params.yaml has no parameter {assignment.split('=')[0]}\.$",
     ):
-        override(Path("params.yaml"), ["train.epochs=1", assignment])
+        set_parameters(Path("params.yaml"), ["train.epochs=1", assignment])
     assert Path("params.yaml").read_text() == before

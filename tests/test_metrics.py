@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
-from naevi import metrics
+from naevi.metrics import OVERLAP_SCORES, confusion_counts, overlap_scores
 
 NAN = float("nan")
 
 
 def scored(mask: list[list[int]], prediction: list[list[int]]) -> dict[str, float]:
     """The scores of one image."""
-    return metrics.scores(metrics.counts([mask], [prediction])).iloc[0].to_dict()
+    return overlap_scores(confusion_counts([mask], [prediction])).iloc[0].to_dict()
 
 
 def test_counts_and_scores_by_hand() -> None:
@@ -19,7 +19,9 @@ def test_counts_and_scores_by_hand() -> None:
     prediction = [[1, 1, 1, 0], [0, 0, 0, 0]]
 
     # 2 found, 1 too many, 1 missed, 4 rightly left.
-    assert metrics.counts([mask], [prediction]).to_dict("records") == [{"place": 1, "tp": 2, "fp": 1, "fn": 1, "tn": 4}]
+    assert confusion_counts([mask], [prediction]).to_dict("records") == [
+        {"class_index": 1, "tp": 2, "fp": 1, "fn": 1, "tn": 4}
+    ]
     assert scored(mask, prediction) == pytest.approx(
         {
             "dice": 4 / 6,
@@ -50,7 +52,7 @@ def test_what_is_empty_or_full_has_a_defined_score_or_none(
     mask: list[int], prediction: list[int], expected: list[float]
 ) -> None:
     """Nothing to find and nothing found is right; sensitivity without a lesion and specificity without skin are NaN."""
-    assert list(scored([mask], [prediction])) == metrics.SCORES
+    assert list(scored([mask], [prediction])) == OVERLAP_SCORES
     assert list(scored([mask], [prediction]).values()) == pytest.approx(expected, nan_ok=True)
 
 
@@ -58,7 +60,7 @@ def test_each_image_is_counted_for_itself() -> None:
     masks = np.zeros((3, 1, 2, 2), np.uint8)
     masks[1] = masks[2, 0, 0, 0] = 1
 
-    assert metrics.counts(masks, masks.astype(bool)).tp.tolist() == [0, 4, 1]
+    assert confusion_counts(masks, masks.astype(bool)).tp.tolist() == [0, 4, 1]
 
 
 def test_each_class_is_counted_for_itself() -> None:
@@ -66,17 +68,17 @@ def test_each_class_is_counted_for_itself() -> None:
     masks = [[0, 1, 1, 2], [0, 0, 1, 1]]
     predictions = [[0, 1, 2, 2], [0, 2, 1, 1]]
 
-    found = metrics.counts(masks, predictions, classes=3)
+    found = confusion_counts(masks, predictions, classes=3)
 
     assert found.values.tolist() == [[1, 1, 0, 1, 2], [2, 1, 1, 0, 2], [1, 2, 0, 0, 2], [2, 0, 1, 0, 3]]
-    assert metrics.scores(found).dice.tolist() == pytest.approx([2 / 3, 2 / 3, 1, 0])
+    assert overlap_scores(found).dice.tolist() == pytest.approx([2 / 3, 2 / 3, 1, 0])
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     masks = rng.random((50, 1, 9, 11)) < rng.uniform(0.2, 0.8, (50, 1, 1, 1))
     predictions = masks ^ (rng.random(masks.shape) < 0.2)
-    table = metrics.scores(metrics.counts(masks, predictions))
+    table = overlap_scores(confusion_counts(masks, predictions))
 
     for row, mask, prediction in zip(table.itertuples(), masks, predictions, strict=True):
         pair = mask.ravel(), prediction.ravel()

@@ -11,9 +11,11 @@ import pytest
 from mlflow.entities import Run
 from PIL import Image
 
-from naevi import demo, paths, summary
-from naevi.config import override, read_yaml
+from naevi.config import read_yaml
+from naevi.experiments.demo import commit, set_parameters
+from naevi.files import read_json
 from tests import pipeline
+from tests.helpers import HERE
 from tests.pipeline import STAGES, runs
 
 TRACK = ("dvc", "repro", "--single-item", "--force", "track")
@@ -27,7 +29,7 @@ def curve(folder: Path, run: Run, key: str) -> list[tuple[int, float]]:
 
 def hashes(folder: Path) -> dict[str, dict[str, str]]:
     """The MD5 of each output, by stage, as dvc.lock has it."""
-    stages = read_yaml(folder / paths.LOCK)["stages"]
+    stages = read_yaml(folder / HERE.lock)["stages"]
     return {name: {out["path"]: out["md5"] for out in stage.get("outs", [])} for name, stage in stages.items()}
 
 
@@ -58,13 +60,13 @@ def test_forced_runs_give_the_same_hashes_in_every_stage(repository: Path) -> No
 
 def test_dice_recomputed_from_the_predictions_is_the_one_in_metrics_json(small_repository: Path) -> None:
     dice = []
-    for file in sorted((small_repository / paths.PREDICTIONS).glob("*.png")):
+    for file in sorted((small_repository / HERE.predictions).glob("*.png")):
         prediction = np.asarray(Image.open(file)) > 0
-        mask = np.asarray(Image.open(small_repository / paths.RAW / "masks" / file.name)) > 0
+        mask = np.asarray(Image.open(small_repository / HERE.raw / "masks" / file.name)) > 0
         assert prediction.shape == mask.shape == (64, 96)
         dice.append(2 * (prediction & mask).sum() / (prediction.sum() + mask.sum()))
 
-    figures = summary.read(small_repository / paths.METRICS)
+    figures = read_json(small_repository / HERE.metrics)
     assert len(dice) == figures["images"] == 20
     assert np.mean(dice) == pytest.approx(figures["dice"]["mean"], abs=1e-6)
 
@@ -73,7 +75,7 @@ def test_mlflow_has_one_parent_with_its_children_and_curves(repository: Path) ->
     (parent,) = runs(repository, "result")
     children = runs(repository, "model")
 
-    figures = summary.read(repository / paths.METRICS)
+    figures = read_json(repository / HERE.metrics)
     assert parent.data.metrics["dice.mean"] == figures["dice"]["mean"]
     assert parent.data.metrics["iou.low"] == figures["iou"]["low"]
     assert parent.data.metrics["val.dice"] == figures["val"]["dice"]
@@ -82,21 +84,21 @@ def test_mlflow_has_one_parent_with_its_children_and_curves(repository: Path) ->
     assert {child.data.tags["item"] for child in children} == {"0", "1", "all"}
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
     for child in children:
-        history = pd.read_csv(repository / paths.model(child.data.tags["item"]) / "history.csv")
+        history = pd.read_csv(repository / HERE.model(child.data.tags["item"]) / "history.csv")
         assert curve(repository, child, "train_loss") == list(zip(history.epoch, history.train_loss, strict=True))
         assert {dataset.dataset.name for dataset in child.inputs.dataset_inputs} == {"phantoms"}
 
 
 def test_a_lost_store_is_restored_without_training(repository: Path) -> None:
     before = {run.data.tags["fingerprint"] for kind in ("result", "model") for run in runs(repository, kind)}
-    lock = (repository / paths.LOCK).read_bytes()
+    lock = (repository / HERE.lock).read_bytes()
     (repository / "mlflow.db").unlink()
 
     printed = pipeline.run(repository, "dvc", "repro") + pipeline.run(repository, *TRACK)
 
     assert "stages.train" not in printed
     assert {run.data.tags["fingerprint"] for kind in ("result", "model") for run in runs(repository, kind)} == before
-    assert (repository / paths.LOCK).read_bytes() == lock
+    assert (repository / HERE.lock).read_bytes() == lock
     child = next(run for run in runs(repository, "model") if run.data.tags["item"] == "0")
     assert child.data.tags["restored"] == "true"
     assert [step for step, _ in curve(repository, child, "val_dice")] == [1, 2]
@@ -114,7 +116,7 @@ def test_tracking_twice_changes_nothing(repository: Path) -> None:
 def test_a_second_clone_with_a_warm_cache_retrains_nothing_and_fills_its_own_store(
     repository: Path, tmp_path: Path
 ) -> None:
-    demo.commit(repository, "Run")
+    commit(repository, "Run")
     clone = tmp_path / "clone"
     pipeline.run(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
     shutil.copytree(repository / ".dvc" / "cache", clone / ".dvc" / "cache")
@@ -127,7 +129,7 @@ def test_a_second_clone_with_a_warm_cache_retrains_nothing_and_fills_its_own_sto
 
 
 def test_an_experiment_stands_in_mlflow_once_and_can_be_compared(repository: Path) -> None:
-    demo.commit(repository, "Before the experiment")
+    commit(repository, "Before the experiment")
     results = len(runs(repository, "result"))
 
     pipeline.run(repository, "dvc", "exp", "run", "--name", "strict", "-S", "evaluate.threshold=0.99")
@@ -149,7 +151,7 @@ def test_an_experiment_stands_in_mlflow_once_and_can_be_compared(repository: Pat
 def test_a_failed_download_leaves_the_committed_reports_where_they_were(repository: Path) -> None:
     pipeline.run(repository, "git", "checkout", "--quiet", "--force", "HEAD")
     reports = {file: file.read_bytes() for file in (repository / "reports").glob("*.*")}
-    override(repository / paths.PARAMS, ["data.source=ph2"])
+    set_parameters(repository / HERE.params, ["data.source=ph2"])
 
     nowhere = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}  # no network
     printed = pipeline.run(repository, "dvc", "repro", check=False, **nowhere)
@@ -163,7 +165,7 @@ def test_a_failed_download_leaves_the_committed_reports_where_they_were(reposito
 
 def test_a_wrong_parameter_stops_the_first_stage_that_must_run(repository: Path) -> None:
     pipeline.run(repository, "git", "checkout", "--quiet", "--force", "HEAD")
-    override(repository / paths.PARAMS, ["train.lr=-1", "evaluate.threshold=2"])
+    set_parameters(repository / HERE.params, ["train.lr=-1", "evaluate.threshold=2"])
 
     printed = pipeline.run(repository, "dvc", "repro", check=False)
 

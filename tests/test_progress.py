@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from naevi import progress
+from naevi.progress import progress
 
 
 class Terminal(io.StringIO):
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 
 def test_all_items_come_in_order_and_quietly(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(progress.progress("abc", total=3, label="train", unit="epochs")) == ["a", "b", "c"]
+    assert list(progress("abc", total=3, label="train", unit="epochs")) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")
 
 
@@ -29,8 +29,8 @@ def test_all_items_come_in_order_and_quietly(capsys: pytest.CaptureFixture[str])
 def test_long_work_is_told_of_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, total: int | None, lines: list[str]
 ) -> None:
-    monkeypatch.setattr(progress, "QUIET_SECONDS", -1)
-    assert list(progress.progress("ab", total=total, label="train", unit="images", scale=144)) == ["a", "b"]
+    monkeypatch.setattr("naevi.progress.QUIET_SECONDS", -1)
+    assert list(progress("ab", total=total, label="train", unit="images", scale=144)) == ["a", "b"]
 
     out, err = capsys.readouterr()
     assert out == ""
@@ -41,7 +41,7 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
 
-    assert list(progress.progress("ab", total=2, label="train", unit="images", scale=144)) == ["a", "b"]
+    assert list(progress("ab", total=2, label="train", unit="images", scale=144)) == ["a", "b"]
     assert "train: 100%" in terminal.getvalue()
     assert "288/288" in terminal.getvalue()
     assert " images/s" in terminal.getvalue()
@@ -52,4 +52,4 @@ def test_items_are_taken_as_they_are_needed() -> None:
         yield 1
         raise AssertionError("nobody asked for a second one")
 
-    assert next(progress.progress(endless(), total=None, label="", unit="")) == 1
+    assert next(progress(endless(), total=None, label="", unit="")) == 1

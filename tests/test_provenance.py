@@ -7,9 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from naevi import networks, provenance
+from naevi import provenance
 from naevi.config import Config
-from naevi.runtime import Runtime
+from naevi.models.build import effective_model_config
+from naevi.models.device import ComputeSettings
+from naevi.provenance import digest, model_origin, result_fingerprint
+from tests.helpers import HERE
 
 ConfigWith = Callable[[dict[str, Any]], Config]
 
@@ -17,35 +20,37 @@ PIPELINE = """
 stages:
   train:
     cmd: python -m stages.train
-    deps: [code.py, requirements.lock, data/images]
+    deps: [stages/train.py, naevi/training, requirements.lock, data/images]
   evaluate:
     cmd: python -m stages.evaluate
-    deps: [code.py, other.py]
+    deps: [naevi/training, naevi/other.py]
 """
-LESIONS = pd.DataFrame({"image_id": ["a", "b", "c"], "dataset": "phantoms", "sha256": ["1", "2", "3"]})
-CPU = Runtime("cpu", "fp32", 1)
+CODE = ["stages/train.py", "naevi/training/loop.py", "naevi/training/templates/x.j2", "requirements.lock"]
+IMAGE_TABLE = pd.DataFrame({"image_id": ["a", "b", "c"], "dataset": "phantoms", "sha256": ["1", "2", "3"]})
+CPU = ComputeSettings("cpu", "fp32", 1)
 
 
 @pytest.fixture
 def small(folder: Path) -> Path:
-    """A repository of two stages and three files of code."""
+    """A repository of two stages with a script, a package, a module and a lock file."""
     (folder / "dvc.yaml").write_text(PIPELINE)
-    for name in ("code.py", "other.py", "requirements.lock"):
+    for name in (*CODE, "naevi/other.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("1\n")
     return folder
 
 
 def of_model(config: Config, **changes: Any) -> dict[str, Any]:
-    """A model's origin, with some of what decides it changed."""
+    """A model's origin with some of its inputs changed."""
     parts = {"train": ["a"], "val": ["b"]}
-    given = {"item": "0", "runtime": vars(CPU), "lesions": LESIONS, "parts": parts, "start": "0"} | changes
-    return provenance.of_model(networks.effective(config), **given)
+    inputs = {"name": "0", "compute": vars(CPU), "image_table": IMAGE_TABLE, "parts": parts, "start": "0"} | changes
+    return model_origin(HERE, effective_model_config(config), **inputs)
 
 
 def test_equal_origins_have_equal_fingerprints(small: Path, config_with: ConfigWith) -> None:
     origin = of_model(config_with({}))
 
-    assert of_model(config_with({}), lesions=LESIONS.copy()) == origin
+    assert of_model(config_with({}), image_table=IMAGE_TABLE.copy()) == origin
     assert len(origin["fingerprint"]) == 64
     assert next(iter(origin)) == "fingerprint"
     assert origin["data"]["train"]["images"] == 1
@@ -54,17 +59,17 @@ def test_equal_origins_have_equal_fingerprints(small: Path, config_with: ConfigW
 @pytest.mark.parametrize(
     "changes",
     [
-        {"item": "1"},
-        {"runtime": vars(Runtime("cpu", "fp32", 2))},
-        {"runtime": vars(Runtime("cpu", "bf16", 1))},
+        {"name": "1"},
+        {"compute": vars(ComputeSettings("cpu", "fp32", 2))},
+        {"compute": vars(ComputeSettings("cpu", "bf16", 1))},
         {"parts": {"train": ["a", "c"], "val": ["b"]}},
         {"parts": {"train": ["b"], "val": ["a"]}},
-        {"lesions": LESIONS.assign(sha256=["1", "2 changed", "3"])},
-        {"lesions": LESIONS.assign(dataset="ph2")},
+        {"image_table": IMAGE_TABLE.assign(sha256=["1", "2 changed", "3"])},
+        {"image_table": IMAGE_TABLE.assign(dataset="ph2")},
         {"start": "1"},
     ],
 )
-def test_another_item_runtime_or_data_is_another_model(
+def test_another_name_compute_or_data_is_another_model(
     small: Path, config_with: ConfigWith, changes: dict[str, Any]
 ) -> None:
     config = config_with({})
@@ -81,7 +86,7 @@ def test_another_item_runtime_or_data_is_another_model(
         ({"data.classes": {"skin": 0, "naevus": 255}}, False),
         ({"preprocess.size": 64}, False),
         ({"model.encoder": "resnet18", "model.weights": "imagenet"}, True),  # unet-plain has its own encoder
-        # What the model's bytes don't depend on, but for the data that come of it.
+        # These don't change the bytes of a model.
         ({"evaluate.threshold": 0.4}, True),
         ({"cv.models": [0]}, True),
     ],
@@ -95,17 +100,39 @@ def test_other_params_are_another_model_where_they_count(
 
 
 def test_an_image_that_a_model_does_not_see_does_not_count(small: Path, config_with: ConfigWith) -> None:
-    changed = LESIONS.assign(sha256=["1", "2", "3 changed"])
+    changed = IMAGE_TABLE.assign(sha256=["1", "2", "3 changed"])
 
-    assert of_model(config_with({}), lesions=changed) == of_model(config_with({}))
+    assert of_model(config_with({}), image_table=changed) == of_model(config_with({}))
 
 
-@pytest.mark.parametrize(("file", "same"), [("code.py", False), ("requirements.lock", False), ("other.py", True)])
-def test_code_counts_where_dvc_yaml_lists_it(small: Path, config_with: ConfigWith, file: str, same: bool) -> None:
+@pytest.mark.parametrize(
+    ("file", "same"),
+    [*((name, False) for name in CODE), ("naevi/other.py", True), ("naevi/training/__pycache__/loop.pyc", True)],
+)
+def test_every_file_of_the_code_that_dvc_yaml_lists_counts(
+    small: Path, config_with: ConfigWith, file: str, same: bool
+) -> None:
     origin = of_model(config_with({}))
+    (small / file).parent.mkdir(exist_ok=True)
     (small / file).write_text("2\n")
 
     assert (of_model(config_with({}))["fingerprint"] == origin["fingerprint"]) == same
+
+
+def test_a_new_file_in_a_package_counts(small: Path, config_with: ConfigWith) -> None:
+    origin = of_model(config_with({}))
+    (small / "naevi/training/new.py").write_text("")
+
+    assert of_model(config_with({}))["fingerprint"] != origin["fingerprint"]
+
+
+def test_no_checkpoint_is_resumed_after_an_edit_of_the_training_loop(small: Path, config_with: ConfigWith) -> None:
+    path = HERE.checkpoint(of_model(config_with({}))["fingerprint"])
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (small / "naevi/training/loop.py").write_text("2\n")
+
+    assert not HERE.checkpoint(of_model(config_with({}))["fingerprint"]).exists()
 
 
 def test_another_version_of_a_package_is_another_model(
@@ -117,17 +144,17 @@ def test_another_version_of_a_package_is_another_model(
     assert of_model(config_with({}))["fingerprint"] != origin["fingerprint"]
 
 
-def test_a_result_is_its_params_its_models_and_its_figures(config_with: ConfigWith) -> None:
-    config, models, figures = config_with({}), [{"sha256": "1"}, {"sha256": "2"}], {"dice": {"mean": 0.9}}
-    first = provenance.of_result(config, models, figures)
+def test_a_result_is_its_params_its_models_and_its_scores(config_with: ConfigWith) -> None:
+    config, models, scores = config_with({}), [{"sha256": "1"}, {"sha256": "2"}], {"dice": {"mean": 0.9}}
+    first = result_fingerprint(config, models, scores)
 
-    assert provenance.of_result(config_with({}), [dict(each) for each in models], dict(figures)) == first
-    assert provenance.of_result(config_with({"evaluate.threshold": 0.4}), models, figures) != first
-    assert provenance.of_result(config, models[:1], figures) != first
-    assert provenance.of_result(config, [{"sha256": "1"}, {"sha256": "3"}], figures) != first
-    assert provenance.of_result(config, models, {"dice": {"mean": 0.8}}) != first
+    assert result_fingerprint(config_with({}), [dict(model) for model in models], dict(scores)) == first
+    assert result_fingerprint(config_with({"evaluate.threshold": 0.4}), models, scores) != first
+    assert result_fingerprint(config, models[:1], scores) != first
+    assert result_fingerprint(config, [{"sha256": "1"}, {"sha256": "3"}], scores) != first
+    assert result_fingerprint(config, models, {"dice": {"mean": 0.8}}) != first
 
 
 def test_the_order_of_keys_is_no_difference() -> None:
-    assert provenance.digest({"a": 1, "b": [1.5, "x"]}) == provenance.digest({"b": [1.5, "x"], "a": 1})
-    assert provenance.digest({"a": 1}) != provenance.digest({"a": "1"})
+    assert digest({"a": 1, "b": [1.5, "x"]}) == digest({"b": [1.5, "x"], "a": 1})
+    assert digest({"a": 1}) != digest({"a": "1"})

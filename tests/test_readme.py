@@ -6,9 +6,9 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
-from naevi import results
-from naevi.config import flat, read_yaml
-from tests.conftest import ROOT
+from naevi.config import flatten, read_yaml
+from naevi.experiments.published import BEGIN_MARK, END_MARK, results_table
+from tests.helpers import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_parameter_that_a_page_sets_exists(page: Path) -> None:
-    known = set(flat(read_yaml(ROOT / "params.yaml")))
+    known = set(flatten(read_yaml(ROOT / "params.yaml")))
     named = re.findall(r"-S '?([a-z_]+\.[\w.]+)=", page.read_text(encoding="utf-8"))
 
     assert named or page.name == "reliability.md"
@@ -71,9 +71,9 @@ def test_the_picture_shows_the_pipeline_of_dvc_yaml() -> None:
 
 
 def test_the_table_of_results_is_the_one_of_the_files() -> None:
-    begin, end = README.index(results.BEGIN) + len(results.BEGIN), README.index(results.END)
+    begin, end = README.index(BEGIN_MARK) + len(BEGIN_MARK), README.index(END_MARK)
 
-    assert README[begin:end] == results.table()
+    assert README[begin:end] == results_table()
 
 
 def test_the_versions_in_the_readme_are_those_of_the_lock() -> None:

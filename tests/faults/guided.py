@@ -19,8 +19,8 @@ import pytest
 
 with atheris.instrument_imports(include=["naevi", "PIL", "rarfile", "tarfile", "zipfile"]):
     from hypothesis import given
-
     from naevi.refusal import Refusal
+
     from tests.faults import test_fuzz
 
 

@@ -14,8 +14,9 @@ from time import sleep
 import pytest
 import requests
 
-from naevi import demo, paths
+from naevi.experiments.demo import commit
 from tests import pipeline
+from tests.helpers import HERE
 
 DVC = ("dvc", "--wait-for-lock")  # else it gives up after three seconds
 EVERY_RUN = {"experiment_ids": ["0", "1"], "max_results": 1000}
@@ -81,7 +82,7 @@ def test_experiments_at_once_are_each_recorded_once(
 ) -> None:
     folder = pipeline.copy(small_repository, tmp_path / "repository")
     (folder / "mlflow.db").unlink()  # the workers must also survive making the store at once
-    demo.commit(folder, "Run")
+    commit(folder, "Run")
     # Every fourth one trains, the others take the models from DVC's cache.
     settings = {f"queued-{n}": f"{'train' if n % 4 == 1 else 'evaluate'}.seed={n}" for n in range(1, number + 1)}
     beside = {"apart": "evaluate.threshold=0.4", "here": "evaluate.threshold=0.6"}
@@ -118,13 +119,13 @@ def test_experiments_at_once_are_each_recorded_once(
     for name, setting in (settings | beside).items():
         key, _, value = setting.partition("=")
         assert results[name].data.params[key] == value
-        assert results[name].data.tags["fingerprint"] in content(folder, name, paths.REPORT_MD)
+        assert results[name].data.tags["fingerprint"] in content(folder, name, HERE.report_md)
         changed = pipeline.run(folder, "git", "diff", "--numstat", "HEAD", revision(folder, name), "--", "params.yaml")
         assert changed == "1\t1\tparams.yaml\n"
 
     again = pipeline.copy(small_repository, tmp_path / "alone")
-    demo.commit(again, "Run")
+    commit(again, "Run")
     for n in alone:
         name = f"queued-{n}"
         pipeline.run(again, *experiment("--temp", name=name, setting=settings[name]))
-        assert content(again, name, paths.LOCK) == content(folder, name, paths.LOCK)
+        assert content(again, name, HERE.lock) == content(folder, name, HERE.lock)

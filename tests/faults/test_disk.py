@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from naevi import demo, paths
+from naevi.experiments.demo import commit
 from tests import pipeline
+from tests.helpers import HERE
 
 NAMESPACE = ("unshare", "--map-root-user", "--mount", "sh", "-ec")  # there anyone may mount
 try:
@@ -60,7 +61,7 @@ def on_a_disk(repository: Path, folder: Path, script: str) -> str:
 def content(folder: Path) -> dict[str, bytes]:
     """What counts."""
     files = [file for part in ("data", "reports") for file in (folder / part).rglob("*") if file.is_file()]
-    return {str(file.relative_to(folder)): file.read_bytes() for file in [*files, folder / paths.LOCK]}
+    return {str(file.relative_to(folder)): file.read_bytes() for file in [*files, folder / HERE.lock]}
 
 
 @has_disks
@@ -91,7 +92,7 @@ def test_a_read_only_folder_is_told_in_a_sentence(small_repository: Path, tmp_pa
     assert printed == "".join(
         f"naevi: {folder}.partial can't be written or read: Read-only file system; work where it can be written and "
         "run it again, since nothing half-made counts.\n"
-        for folder in (paths.PREPARED, paths.FIGURES)
+        for folder in (HERE.prepared, HERE.figures)
     )
 
 
@@ -110,7 +111,7 @@ sys.addaudithook(note)
 
 def test_a_vanished_folder_is_told_in_a_sentence_and_comes_back(small_repository: Path, tmp_path: Path) -> None:
     repository = pipeline.copy(small_repository, tmp_path / "repository")
-    demo.commit(repository, "Run")
+    commit(repository, "Run")
     (tmp_path / "sitecustomize.py").write_text(VANISHES, encoding="utf-8")
 
     printed = pipeline.run(repository, "python", "-m", "stages.preprocess", check=False, PYTHONPATH=str(tmp_path))
@@ -136,7 +137,7 @@ if "stages.evaluate" in sys.orig_argv:
 def test_committed_reports_come_back_from_git_after_a_failed_run(small_repository: Path, tmp_path: Path) -> None:
     """DVC removes a stage's own outputs before it runs; all others stay, and nothing half-made stands beside them."""
     repository = pipeline.copy(small_repository, tmp_path / "repository")
-    demo.commit(repository, "Run")
+    commit(repository, "Run")
     before = content(repository)
     with (repository / "naevi" / "evaluation.py").open("a", encoding="utf-8") as code:
         code.write("# an edit\n")
@@ -162,5 +163,5 @@ def test_committed_reports_come_back_from_git_after_a_failed_run(small_repositor
     pipeline.run(repository, "dvc", "repro", "evaluate")
 
     after = content(repository)
-    del before[str(paths.LOCK)], after[str(paths.LOCK)]  # it names the edited module
+    del before[str(HERE.lock)], after[str(HERE.lock)]  # it names the edited module
     assert after == before

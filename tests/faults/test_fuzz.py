@@ -37,26 +37,25 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import invocations
 from PIL import Image
 from safetensors.torch import save
-
-from naevi import (
-    checkpoint,
-    comparison,
-    folders,
-    images,
-    model_file,
-    networks,
-    paths,
-    provenance,
-    raw,
-    segmenter,
-    serving,
-    sides,
-    weights,
-)
-from naevi.config import ModelConfig, parse_config, read_yaml
-from naevi.refusal import Refusal
-from tests.conftest import ROOT, TINY
 from tests.test_sources import RAR, rared, tarred, zipped
+
+from naevi.config import ModelConfig, parse_config, read_yaml
+from naevi.datasets.raw import write_folder
+from naevi.errors import UserError
+from naevi.experiments.named_results import WORKSPACE, load_result
+from naevi.experiments.statistics import compare_scores, pair_results
+from naevi.images import read_image, read_mask, read_mask_values, undeclared_values, values_to_classes, write_mask
+from naevi.inference.segmenter import load_segmenter
+from naevi.models.build import create_network
+from naevi.models.pretrained import load_encoder_weights
+from naevi.models.storage import load_model, save_model, weights_digest
+from naevi.provenance import model_origin
+from naevi.tracking import serving
+from naevi.tracking.serving import EXAMPLE, SIGNATURE
+from naevi.training import checkpoint
+from naevi.training.checkpoint import Checkpoint
+from tests.conftest import ROOT, TINY
+from tests.helpers import HERE
 
 MOST_MEMORY = 2**30
 MOST_SECONDS = 5  # of one input, the processor's, so that other programs don't count
@@ -181,7 +180,7 @@ def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
 
     def read(data: bytes) -> None:
         (folder / "archive").write_bytes(data)
-        raw.folder_images(folder / "raw", VALUES)
+        write_folder(folder / "raw", VALUES)
 
     inner = st.tuples(spoilt([tar, pax.getvalue()]), st.sampled_from(wrapped)).map(lambda pair: pair[1](pair[0]))
     outer = [*valid, *(tarred(files, kind) for kind in ("gz", "bz2", "xz"))]
@@ -211,7 +210,7 @@ def pictures() -> list[bytes]:
 def image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """A picture of any format."""
     valid = pictures()
-    return Reader(lambda data: images.read_image(data, "a.png"), valid, spoilt(valid))
+    return Reader(lambda data: read_image(data, "a.png"), valid, spoilt(valid))
 
 
 def mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
@@ -222,21 +221,21 @@ def mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     valid += [saved(Image.fromarray(np.eye(8, 6, dtype=np.uint16) * 255), kind) for kind in ("PNG", "TIFF")]
 
     def read(data: bytes) -> None:
-        levels = images.read_levels(data, VALUES, "a.png")
-        images.strange(levels, VALUES)
-        images.classes(levels, VALUES)
+        levels = read_mask_values(data, VALUES, "a.png")
+        undeclared_values(levels, VALUES)
+        values_to_classes(levels, VALUES)
 
     return Reader(read, valid, spoilt(valid))
 
 
 def own_mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """A mask of data/raw."""
-    images.write_mask(folder / "a.png", np.eye(8, 6, dtype=np.uint8))
+    write_mask(folder / "a.png", np.eye(8, 6, dtype=np.uint8))
     valid = [(folder / "a.png").read_bytes()]
 
     def read(data: bytes) -> None:
         (folder / "b.png").write_bytes(data)
-        images.read_mask(folder / "b.png")
+        read_mask(folder / "b.png")
 
     return Reader(read, valid, spoilt(valid))
 
@@ -253,7 +252,7 @@ def labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     pair = [("images", "images/a.png", saved(a_picture(), "PNG")), ("masks", "masks/a.png", saved(a_mask(), "PNG"))]
 
     def read(data: bytes) -> None:
-        folders.collect([*pair, ("labels", "labels.csv", data)], folder, VALUES)
+        folder.import_folder([*pair, ("labels", "labels.csv", data)], folder, VALUES)
 
     return Reader(read, LABELS, spoilt(LABELS))
 
@@ -263,7 +262,7 @@ def file_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     picture, grey = saved(a_picture(), "PNG"), saved(a_mask(), "PNG")
 
     def read(names: tuple[str, str]) -> None:
-        folders.collect([("images", names[0], picture), ("masks", names[1], grey)], folder / "names", VALUES)
+        folder.import_folder([("images", names[0], picture), ("masks", names[1], grey)], folder / "names", VALUES)
 
     text = st.text(max_size=300) | st.text("aä/.\\\0 _-" + "\u0130\udcff", max_size=300)
     text = text | st.integers(100, 300).map("ä".__mul__)
@@ -273,7 +272,7 @@ def file_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
 
 def params_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """params.yaml as bytes."""
-    valid = [(ROOT / paths.PARAMS).read_bytes()]
+    valid = [(ROOT / HERE.params).read_bytes()]
 
     def read(data: bytes) -> None:
         (folder / "params.yaml").write_bytes(data)
@@ -294,7 +293,7 @@ TREES = st.recursive(
 
 def params_values(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """Other values at some places of params.yaml, of all types that YAML has."""
-    text = (ROOT / paths.PARAMS).read_text(encoding="utf-8")
+    text = (ROOT / HERE.params).read_text(encoding="utf-8")
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     committed = read_yaml(folder / "params.yaml")
     places = [(*above, key) for above, value in _walked(committed) if isinstance(value, dict) for key in value]
@@ -324,14 +323,14 @@ def _walked(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tup
 def model(tmp_path_factory: pytest.TempPathFactory, params_with: Callable[[Any], Any]) -> Path:
     """The folder of a model that nobody trained, its params.yaml beside it."""
     config = parse_config(params_with(TINY))
-    network = networks.create(config.model, classes=2, seed=0)
+    network = create_network(config.model, classes=2, seed=0)
     lesions = pd.DataFrame({"image_id": ["a"], "dataset": ["phantoms"], "sha256": ["0"]})
     folder = tmp_path_factory.mktemp("fuzz") / "model"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         parts = {"train": ["a"], "val": ["a"]}
-        origin = provenance.of_model(config, "0", {"device": "cpu"}, lesions, parts, model_file.digest(network))
-    model_file.write(folder, network, origin, pd.DataFrame({"epoch": [1]}))
+        origin = model_origin(config, "0", {"device": "cpu"}, lesions, parts, weights_digest(network))
+    save_model(folder, network, origin, pd.DataFrame({"epoch": [1]}))
     (folder.parent / "params.yaml").write_text(json.dumps(params_with(TINY)), encoding="utf-8")
     return folder
 
@@ -343,7 +342,7 @@ def model_json(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Re
 
     def read(data: bytes) -> None:
         (folder / "model.json").write_bytes(data)
-        segmenter.load(folder, model.parent / "params.yaml")
+        load_segmenter(folder, model.parent / "params.yaml")
 
     return Reader(read, valid, spoilt(valid))
 
@@ -357,7 +356,7 @@ def model_weights(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) ->
         data = bytearray(whole)
         data[change[0]] ^= change[1]
         (folder / "model.safetensors").write_bytes(data)
-        model_file.read(folder, device="cpu")
+        load_model(folder, device="cpu")
         assert change[1] == 0
 
     return Reader(read, [(0, 0)], st.tuples(st.integers(0, len(whole) - 1), st.integers(1, 255)))
@@ -371,7 +370,7 @@ def start_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
 
     def read(data: bytes) -> None:
         (folder / "a.safetensors").write_bytes(data)
-        weights.load(encoder, settings)
+        load_encoder_weights(encoder, settings)
 
     return Reader(read, valid, spoilt(valid, mend=_header_as_long_as_it_says))
 
@@ -384,15 +383,15 @@ def _header_as_long_as_it_says(data: bytes) -> bytes:
 
 def training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """The file where a training goes on; mended, it has the hash of what was changed."""
-    monkeypatch.setattr(checkpoint, "SECONDS", -1)
+    monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", -1)
     parts = {"network": torch.nn.Conv2d(1, 1, 1)}
-    checkpoint.Checkpoint(folder / "a.pt").keep(parts, [{"epoch": 1.0}])
+    Checkpoint(folder / "a.pt").keep(parts, [{"epoch": 1.0}])
     valid = [(folder / "a.pt").read_bytes()]
 
     def read(data: bytes) -> None:
         (folder / "a.pt").write_bytes(data)
-        if not checkpoint.Checkpoint(folder / "a.pt").history:
-            raise Refusal("begins anew")
+        if not Checkpoint(folder / "a.pt").history:
+            raise UserError("begins anew")
 
     def rehashed(data: bytes) -> bytes:
         return hashlib.sha256(data[32:]).digest() + data[32:]
@@ -403,18 +402,18 @@ def training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
 def result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """The per_image.csv of one of two results that are compared."""
     monkeypatch.chdir(folder)
-    paths.PER_IMAGE.parent.mkdir()
+    HERE.per_image.parent.mkdir()
     rows = "image_id,dataset,diagnosis,fold,class,dice,iou,tp,fn\n" + "".join(
         f"i{row},ph2,common,{row % 2},lesion,0.{row}5,0.{row},{row},1\n" for row in range(6)
     )
     valid = [rows.encode()]
-    paths.PER_IMAGE.write_bytes(valid[0])
-    other = sides.side(sides.WORKSPACE)
-    settings = parse_config(read_yaml(ROOT / paths.PARAMS)).evaluate.model_copy(update={"resamples": 100})
+    HERE.per_image.write_bytes(valid[0])
+    other = load_result(WORKSPACE)
+    settings = parse_config(read_yaml(ROOT / HERE.params)).evaluate.model_copy(update={"resamples": 100})
 
     def read(data: bytes) -> None:
-        paths.PER_IMAGE.write_bytes(data)
-        comparison.compared(comparison.paired(sides.side(sides.WORKSPACE), other), settings)
+        HERE.per_image.write_bytes(data)
+        compare_scores(pair_results(load_result(WORKSPACE), other), settings)
 
     return Reader(read, valid, spoilt(valid))
 
@@ -426,8 +425,8 @@ def request(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Reade
         folder / "served",
         python_model=serving.__file__,
         artifacts=artifacts,
-        signature=serving.SIGNATURE,
-        input_example=serving.EXAMPLE,
+        signature=SIGNATURE,
+        input_example=EXAMPLE,
         pip_requirements=[],
     )
     served = mlflow.pyfunc.load_model(str(folder / "served"))
@@ -441,7 +440,7 @@ def request(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Reade
             answer = invocations(data, "application/json", served, schema)
         except MlflowException as error:
             if error.get_http_status_code() == 400 and "unexpected error" not in error.message:
-                raise Refusal(error.message) from error
+                raise UserError(error.message) from error
             raise
         assert answer.status == 200, answer
 
@@ -489,7 +488,7 @@ def test_a_reader_reads_or_refuses(
         try:
             reader.read(data)
             counts["read"] += 1
-        except Refusal:
+        except UserError:
             counts["refused"] += 1
         finally:
             seconds.append(time.process_time() - start)
@@ -528,7 +527,7 @@ def test_a_search_that_is_led_to_new_code_finds_nothing_either(
 def test_the_largest_picture_takes_less_than_a_gibibyte() -> None:
     before = memory_from_here()
 
-    images.read_image(saved(Image.new("RGBA", (7071, 7071)), "PNG", compress_level=1), "a.png")
+    read_image(saved(Image.new("RGBA", (7071, 7071)), "PNG", compress_level=1), "a.png")
 
     assert most_memory() - before < MOST_MEMORY
 
@@ -539,8 +538,8 @@ def test_a_frame_of_gigabytes_is_refused_before_it_takes_memory() -> None:
     frame = struct.pack("<cHHHHB", b",", 0, 0, 59284, 39532, 0)
     before = memory_from_here()
 
-    with pytest.raises(Refusal, match=r"Image size \(2343615088 pixels\) exceeds limit of 50000000 pixels"):
-        images.read_image(head + wipe + frame + b"\x02\x02\x4c\x01\x00;", "a.gif")
+    with pytest.raises(UserError, match=r"Image size \(2343615088 pixels\) exceeds limit of 50000000 pixels"):
+        read_image(head + wipe + frame + b"\x02\x02\x4c\x01\x00;", "a.gif")
 
     assert most_memory() - before < MOST_MEMORY
 

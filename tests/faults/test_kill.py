@@ -13,8 +13,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from naevi import paths
 from tests import pipeline
+from tests.helpers import HERE
 
 
 def killed(folder: Path, command: list[str], word: str, delay: float) -> bool:
@@ -55,8 +55,8 @@ def killed_in(stage: str, folder: Path, moments: random.Random) -> None:
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
     """What counts: the lock, the models and the figures."""
-    models = [paths.model(item) / name for item in ("0", "1", "all") for name in ("model.safetensors", "model.json")]
-    return {str(path): (folder / path).read_bytes() for path in (paths.LOCK, paths.METRICS, paths.PER_IMAGE, *models)}
+    models = [HERE.model(item) / name for item in ("0", "1", "all") for name in ("model.safetensors", "model.json")]
+    return {str(path): (folder / path).read_bytes() for path in (HERE.lock, HERE.metrics, HERE.per_image, *models)}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_torn_lock_of_dvc_is_removed_and_no_other(small_repository: Path, tmp_
 
 def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path, tmp_path: Path) -> None:
     folder = pipeline.copy(small_repository, tmp_path / "repository")
-    shutil.rmtree(folder / paths.model("0"))
+    shutil.rmtree(folder / HERE.model("0"))
     (folder / "mlflow.db").unlink()
     # The file after each epoch, and epochs that last long enough to be killed in.
     script = (
@@ -122,7 +122,7 @@ def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path,
     assert "train: goes on behind epoch 1, where it was ended." in told
     assert told.count("epoch\n") == 1  # the second of two
     for name in ("model.safetensors", "model.json", "history.csv"):
-        file = paths.model("0") / name
+        file = HERE.model("0") / name
         assert (folder / file).read_bytes() == (small_repository / file).read_bytes()
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     runs = client.search_runs(["1"], order_by=["attributes.start_time ASC"])

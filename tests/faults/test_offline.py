@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from naevi import paths
-from naevi.config import override, read_yaml
+from naevi.config import read_yaml
+from naevi.experiments.demo import set_parameters
 from tests import pipeline
-from tests.conftest import ROOT
+from tests.helpers import HERE, ROOT
 
 # What each Python runs first: it writes down that it runs, whom it calls, and whose address it asks for.
 GUARD = """
@@ -61,13 +61,15 @@ def test_the_guard_sees_who_calls_and_who_asks(tmp_path: Path) -> None:
 def test_the_pipeline_and_predict_open_no_connection(small_repository: Path, tmp_path: Path) -> None:
     """With the committed model, whose weights come from a package."""
     repository = pipeline.copy(small_repository, tmp_path / "repository")
-    model = read_yaml(ROOT / paths.PARAMS)["model"]
+    model = read_yaml(ROOT / HERE.params)["model"]
     assert model["weights"] == "imagenet"
-    override(repository / paths.PARAMS, ["cv.models=[0]", *(f"model.{key}={value}" for key, value in model.items())])
+    set_parameters(
+        repository / HERE.params, ["cv.models=[0]", *(f"model.{key}={value}" for key, value in model.items())]
+    )
     log = tmp_path / "log"
 
     printed = watched(repository, log, "dvc", "repro", "--force")
-    image = next((repository / paths.RAW / "images").iterdir())
+    image = next((repository / HERE.raw / "images").iterdir())
     predict = ["python", "-m", "naevi", "predict", "--model", "data/models/0", str(image), "--out", "found"]
     printed += watched(repository, log, *predict)
 

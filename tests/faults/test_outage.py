@@ -1,6 +1,6 @@
-"""A tracking server that fails: training finishes with the same bytes, says once what isn't logged; `track` mends it.
+"""A tracking server that fails: training gives the same bytes and warns once, and `track` logs what is missing.
 
-The server is MLflow's own; what lies between is a line that breaks when a certain request comes.
+The server is MLflow's own. A proxy in front of it fails from a certain request on.
 """
 
 import re
@@ -21,29 +21,31 @@ import pytest
 import requests
 from mlflow.entities import Run
 
-from naevi import paths
 from tests import pipeline
+from tests.helpers import HERE
 
-# Moments, by what the first request holds that fails.
+pytestmark = pytest.mark.slow
+
+# Where the fault starts: a part of the path of the first request that fails.
 START, PICTURE, UPLOAD = "", "/images/", "/model/"
-TOLD = r"naevi: MLflow doesn't log this model \({}\); `make ui` or `dvc repro -s -f track` repairs that\.\n"
-WAITED = r"after \d+ s it isn't done"
-# Tries follow each other at once, since a user's own setting wins over naevi's.
-AT_ONCE = {"MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0"}
+WARNING = r"naevi: MLflow logging failed \({}\)\. Run `make ui` or `dvc repro -s -f track` to log this model\.\n"
+TIMEOUT = r"it has not finished after \d+ s"
+# Retries follow at once, because a user's setting wins over naevi's.
+NO_PAUSE = {"MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0"}
 
 
 @dataclass
-class Line:
-    """What lies between training and server."""
+class Proxy:
+    """Passes requests from the training on to the server, and answers of the server back, until the fault starts."""
 
     server: str
     fault: str
     moment: str
     broken: bool = False
-    mended: Event = field(default_factory=Event)
+    repaired: Event = field(default_factory=Event)
 
     def pass_on(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer a request as the server does, or as the fault wants it."""
+        """Answer a request as the server does, or with the fault."""
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         hit, self.broken = self.moment in handler.path, self.broken or self.moment in handler.path
         if self.fault == "down" and self.broken:
@@ -54,7 +56,7 @@ class Line:
             handler.send_error(500)
             return
         if self.fault in ("slow", "silent") and self.broken:
-            self.mended.wait(5 if self.fault == "slow" else None)
+            self.repaired.wait(5 if self.fault == "slow" else None)
         headers = {key: value for key, value in handler.headers.items() if key not in ("Host", "Connection")}
         answer = requests.request(handler.command, self.server + handler.path, data=body, headers=headers, timeout=60)
         if self.fault == "unheard" and hit:
@@ -70,33 +72,33 @@ class Server(ThreadingHTTPServer):
     block_on_close = False  # the request that shuts it down is one of its own
 
     def handle_error(self, *_: object) -> None:
-        """A training that gave up hangs up."""
+        """Ignore that a training which gave up has closed the connection."""
 
 
 @contextmanager
 def broken(server: str, fault: str, moment: str) -> Iterator[str]:
-    """The address of a line to the server that breaks at this moment."""
-    line = Line(server, fault, moment)
+    """Yield the address of a proxy for the server that fails from this moment on."""
+    proxy = Proxy(server, fault, moment)
 
     class Handler(BaseHTTPRequestHandler):
         def handle_request(self) -> None:
-            line.pass_on(self)
+            proxy.pass_on(self)
 
         do_GET = do_POST = do_PUT = handle_request
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with Server(("127.0.0.1", 0), Handler) as way:
-        Thread(target=way.serve_forever, daemon=True).start()
+    with Server(("127.0.0.1", 0), Handler) as front:
+        Thread(target=front.serve_forever, daemon=True).start()
         try:
             if (fault, moment) == ("down", START):
-                way.shutdown()
-                way.server_close()
-            yield f"http://127.0.0.1:{way.server_port}"
+                front.shutdown()
+                front.server_close()
+            yield f"http://127.0.0.1:{front.server_port}"
         finally:
-            line.mended.set()
-            way.shutdown()
+            proxy.repaired.set()
+            front.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +110,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(server: str) -> Iterator[mlflow.MlflowClient]:
-    """Of the server, which forgets all runs at the end."""
-    found = mlflow.MlflowClient(server)
-    yield found
-    for run in runs(found):
-        found.delete_run(run.info.run_id)
+    """A client of the server. All runs are deleted at the end."""
+    client = mlflow.MlflowClient(server)
+    yield client
+    for run in runs(client):
+        client.delete_run(run.info.run_id)
 
 
 @pytest.fixture(scope="module")
@@ -126,32 +128,33 @@ def runs(client: mlflow.MlflowClient) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
-def training(item: str, patience: int) -> list[str]:
-    """The command that trains a model, with a checkpoint and a picture after each epoch."""
+def training(item: str, timeout: int) -> list[str]:
+    """Return the command that trains a model, with a checkpoint and a picture after each epoch."""
     return [
         "python",
         "-c",
-        "import sys; from naevi import checkpoint, refusal, tracking; from stages import train\n"
-        f"checkpoint.SECONDS, tracking.EPOCHS_A_PICTURE, tracking.PATIENCE = 0, 1, {patience}\n"
-        f"sys.argv = ['train', '{item}']; refusal.run(train.main)",
+        "import sys; from naevi.tracking import live; from naevi.training import checkpoint\n"
+        "from stages import train; from stages.runner import run_stage\n"
+        f"checkpoint.SAVE_INTERVAL_S, live.IMAGE_INTERVAL_EPOCHS, live.FLUSH_TIMEOUT_S = 0, 1, {timeout}\n"
+        f"sys.argv = ['train', '{item}']; run_stage(train.main)",
     ]
 
 
-def told(printed: str) -> str:
-    """What naevi says to the user; MLflow itself names a run's page, and a slow machine its progress."""
+def messages(printed: str) -> str:
+    """Return the lines of naevi. MLflow prints the address of a run's page, and a slow machine shows progress."""
     assert "Traceback" not in printed
     assert "Retrying" not in printed
     return "".join(line for line in printed.splitlines(keepends=True) if line.startswith("naevi: "))
 
 
-def trained(repository: Path, item: str, address: str, patience: int = 600) -> str:
-    """What a training prints whose MLflow is there."""
-    shutil.rmtree(repository / paths.model(item), ignore_errors=True)
-    return pipeline.run(repository, *training(item, patience), MLFLOW_TRACKING_URI=address, **AT_ONCE)
+def train(repository: Path, item: str, address: str, timeout: int = 600) -> str:
+    """Train a model with MLflow's server at this address, and return what was printed."""
+    shutil.rmtree(repository / HERE.model(item), ignore_errors=True)
+    return pipeline.run(repository, *training(item, timeout), MLFLOW_TRACKING_URI=address, **NO_PAUSE)
 
 
 def content(repository: Path, item: str) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in (repository / paths.model(item)).iterdir()}
+    return {file.name: file.read_bytes() for file in (repository / HERE.model(item)).iterdir()}
 
 
 EVERY = [(fault, moment) for fault in ("down", "500", "slow", "silent") for moment in (START, PICTURE, UPLOAD)]
@@ -162,17 +165,17 @@ FEW = [("down", UPLOAD), ("slow", START)]
     ("fault", "moment"),
     FEW + [pytest.param(*case, marks=pytest.mark.soak) for case in EVERY if case not in FEW],
 )
-def test_training_comes_to_the_same_model_and_says_once_that_it_is_not_logged(
+def test_training_gives_the_same_model_and_warns_once_that_it_is_not_logged(
     small_repository: Path, repository: Path, server: str, client: mlflow.MlflowClient, fault: str, moment: str
 ) -> None:
     waits = fault in ("slow", "silent")
-    patience = 600 if not waits else 3 if moment == START else 20  # later, what comes before must be logged
-    why = WAITED if waits else ".+"
+    timeout = 600 if not waits else 3 if moment == START else 20  # longer if something must be logged before the fault
+    reason = TIMEOUT if waits else ".+"
 
     with broken(server, fault, moment) as address:
-        printed = trained(repository, "0", address, patience)
+        printed = train(repository, "0", address, timeout)
 
-        assert re.fullmatch(TOLD.format(why), told(printed)), printed
+        assert re.fullmatch(WARNING.format(reason), messages(printed)), printed
         assert content(repository, "0") == content(small_repository, "0")
         assert {run.info.status for run in runs(client)} <= {"RUNNING"}
 
@@ -180,7 +183,7 @@ def test_training_comes_to_the_same_model_and_says_once_that_it_is_not_logged(
 def test_ctrl_c_ends_the_wait_for_a_silent_server_and_no_epoch_is_lost(
     small_repository: Path, repository: Path, server: str
 ) -> None:
-    shutil.rmtree(repository / paths.model("0"), ignore_errors=True)
+    shutil.rmtree(repository / HERE.model("0"), ignore_errors=True)
     with broken(server, "silent", START) as address:
         process = subprocess.Popen(
             training("0", 600),
@@ -190,30 +193,30 @@ def test_ctrl_c_ends_the_wait_for_a_silent_server_and_no_epoch_is_lost(
             stderr=subprocess.STDOUT,
             text=True,
         )
-        while not (repository / paths.model("0")).exists():
+        while not (repository / HERE.model("0")).exists():
             assert process.poll() is None
             sleep(0.2)
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert re.fullmatch(TOLD.format(WAITED), told(printed)), printed
+    assert re.fullmatch(WARNING.format(TIMEOUT), messages(printed)), printed
 
     with broken(server, "down", START) as address:
-        printed = trained(repository, "0", address)
+        printed = train(repository, "0", address)
 
-    assert "train: goes on behind epoch 2, where it was ended.\n" in printed
-    assert re.fullmatch(TOLD.format(".+"), told(printed)), printed
+    resumed = re.escape("naevi: Resuming training after epoch 2.\n")
+    assert re.fullmatch(resumed + WARNING.format(".+"), messages(printed)), printed
     assert content(repository, "0") == content(small_repository, "0")
 
 
-def test_track_completes_what_an_outage_left(
+def test_track_logs_what_is_missing_after_an_outage(
     small_repository: Path, repository: Path, server: str, client: mlflow.MlflowClient
 ) -> None:
-    with broken(server, "unheard", "/runs/create") as address:  # the first answer is lost, so it is asked for twice
-        assert told(trained(repository, "0", address)) == ""
+    with broken(server, "unheard", "/runs/create") as address:  # the first answer is lost, so a second request comes
+        assert messages(train(repository, "0", address)) == ""
     with broken(server, "500", PICTURE) as address:
-        assert re.fullmatch(TOLD.format(".+500.+"), told(trained(repository, "1", address)))
+        assert re.fullmatch(WARNING.format(".+500.+"), messages(train(repository, "1", address)))
     left = Counter((run.data.tags["item"], run.info.status) for run in runs(client))
     assert left == {("0", "RUNNING"): 1, ("0", "FINISHED"): 1, ("1", "RUNNING"): 1}
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from naevi import paths, provenance
-from naevi.config import flat, override
+from naevi.config import flatten
+from naevi.experiments.demo import set_parameters
+from naevi.provenance import read_description
 from tests import pipeline
-from tests.conftest import ROOT
+from tests.helpers import HERE, ROOT
 
 # Of root, chmod asks nothing; without capabilities it is a user like others.
 POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
@@ -22,9 +23,9 @@ POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid(
 
 def outputs(folder: Path) -> dict[str, bytes]:
     """The lock, which has the MD5 of every output, and what people and programs read."""
-    files = [paths.LOCK, paths.METRICS, paths.PER_IMAGE, paths.REPORT_HTML, paths.REPORT_MD]
-    files += [paths.model(item) / name for item in ("0", "1", "all") for name in ("model.safetensors", "model.json")]
-    files += sorted(path.relative_to(folder) for path in (folder / paths.FIGURES).iterdir())
+    files = [HERE.lock, HERE.metrics, HERE.per_image, HERE.report_html, HERE.report_md]
+    files += [HERE.model(item) / name for item in ("0", "1", "all") for name in ("model.safetensors", "model.json")]
+    files += sorted(path.relative_to(folder) for path in (folder / HERE.figures).iterdir())
     return {str(file): (folder / file).read_bytes() for file in files}
 
 
@@ -55,7 +56,7 @@ def test_the_pipeline_makes_the_same_bytes(
     pipeline.run(folder, *command, **locale, TZ=zone, PYTHONHASHSEED="random")
 
     assert outputs(folder) == outputs(small_repository)
-    assert not stat.S_IMODE((folder / paths.REPORT_HTML).stat().st_mode) & 0o077  # the umask held
+    assert not stat.S_IMODE((folder / HERE.report_html).stat().st_mode) & 0o077  # the umask held
     printed = pipeline.run(
         folder, "python", "-c", "import locale; print(locale.setlocale(locale.LC_ALL, ''))", **locale
     )
@@ -68,14 +69,14 @@ def test_report_writes_to_reports_alone(small_repository: Path, tmp_path: Path) 
         pytest.skip("this is root, for whom nothing is read-only, and setpriv is missing")
     folder = pipeline.copy(small_repository, tmp_path / "repository")
     before = outputs(folder)
-    for path in (paths.REPORT_HTML, paths.REPORT_MD):
+    for path in (HERE.report_html, HERE.report_md):
         (folder / path).unlink()
-    shutil.rmtree(folder / paths.FIGURES)
+    shutil.rmtree(folder / HERE.figures)
     home = tmp_path / "home"
     home.mkdir()
     surroundings = {"HOME": str(home), "MPLCONFIGDIR": str(home / "matplotlib"), "XDG_CACHE_HOME": str(home / "cache")}
 
-    with read_only(folder, home, but=folder / paths.METRICS.parent):
+    with read_only(folder, home, but=folder / HERE.metrics.parent):
         refused = pipeline.run(folder, *POWERLESS, "touch", "x", str(home / "x"), check=False)
         pipeline.run(folder, *POWERLESS, "python", "-m", "stages.report", **surroundings)
 
@@ -100,13 +101,13 @@ def read_only(*folders: Path, but: Path) -> Iterator[None]:
 def test_another_number_of_threads_gives_nearly_the_same_metrics(small_repository: Path, tmp_path: Path) -> None:
     """Sums in another order have other last digits; of these phantoms 0.000012 was the largest difference seen."""
     folder = pipeline.copy(small_repository, tmp_path / "repository")
-    override(folder / paths.PARAMS, ["runtime.threads=2", "cv.models=[0, 1]"])
+    set_parameters(folder / HERE.params, ["runtime.threads=2", "cv.models=[0, 1]"])
 
     pipeline.run(folder, "dvc", "repro", "evaluate")
 
-    here, there = (flat(json.loads((each / paths.METRICS).read_text("utf-8"))) for each in (folder, small_repository))
+    here, there = (flatten(json.loads((each / HERE.metrics).read_text("utf-8"))) for each in (folder, small_repository))
     assert here.keys() == there.keys()
     assert here == pytest.approx(there, abs=0.001, nan_ok=True)
     # The number was heard; on some machines the figures are the very same.
-    described = [provenance.described(each / paths.model("0")) for each in (folder, small_repository)]
+    described = [read_description(each / HERE.model("0")) for each in (folder, small_repository)]
     assert [each["runtime"]["threads"] for each in described] == [2, 1]

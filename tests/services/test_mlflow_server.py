@@ -1,12 +1,12 @@
-"""A team's MLflow: a server on PostgreSQL that hands out the artifacts itself, and several who write to it at once."""
+"""A team's MLflow: a server on PostgreSQL that also serves the artifacts, and several processes that write to it."""
 
-import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,30 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from naevi import paths
 from tests import pipeline
-from tests.conftest import ROOT
+from tests.helpers import HERE
 
 pytest.importorskip("psycopg2", reason="psycopg2 is not installed; `make test-services` installs it")
-# Where Debian keeps them, beside PATH.
-PLACES = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+pytestmark = pytest.mark.slow
+# Debian has PostgreSQL's programs outside PATH.
+PROGRAMS = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
 TRACK = ("dvc", "repro", "--single-item", "--force", "track")
 
 
-@contextlib.contextmanager
+@contextmanager
 def postgresql() -> Iterator[str]:
-    """The address of a database in a throwaway cluster, for SQLAlchemy."""
-    if not shutil.which("initdb", path=PLACES):
+    """Yield the address, for SQLAlchemy, of a database in a temporary cluster."""
+    if not shutil.which("initdb", path=PROGRAMS):
         pytest.skip("PostgreSQL is not installed (no initdb); `apt-get install postgresql` installs it")
     with tempfile.TemporaryDirectory() as folder:
         owner: dict[str, Any] = {}
-        if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
+        if os.geteuid() == 0:  # PostgreSQL doesn't run as root
             owner = {"user": "nobody", "extra_groups": []}
             shutil.chown(folder, "nobody")
 
         def run(program: str, *arguments: str) -> None:
             with (Path(folder) / "log").open("a", encoding="utf-8") as log:
-                call = [str(shutil.which(program, path=PLACES)), *arguments]
+                call = [str(shutil.which(program, path=PROGRAMS)), *arguments]
                 done = subprocess.run(call, cwd=folder, stdout=log, stderr=log, check=False, **owner)
             assert done.returncode == 0, (Path(folder) / "log").read_text(encoding="utf-8")
 
@@ -56,27 +56,26 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the server keeps artifacts."""
-    return tmp_path_factory.mktemp("kept")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the server's artifacts."""
+    return tmp_path_factory.mktemp("artifacts")
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[str]:
-    """Of the server."""
+def address(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> Iterator[str]:
+    """The server's address."""
     with postgresql() as database:
         folder = tmp_path_factory.mktemp("server")
-        with pipeline.mlflow_server(folder, database, "--artifacts-destination", str(kept)) as address:
+        with pipeline.mlflow_server(folder, database, "--artifacts-destination", str(artifacts)) as address:
             yield address
 
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory: pytest.TempPathFactory, address: str) -> list[Path]:
-    """Two, of different seeds, whose first runs wrote to the server at once."""
+    """Two repositories with different seeds. Their first runs wrote to the server at the same time."""
     folders = [tmp_path_factory.mktemp("writers") / name for name in ("one", "two")]
     for folder in folders:
-        with contextlib.chdir(ROOT):
-            pipeline.make(folder)
+        pipeline.make(folder)
     at_once(address, {folder: ("dvc", "exp", "run", "-S", f"train.seed={seed}") for seed, folder in enumerate(folders)})
     return folders
 
@@ -84,13 +83,13 @@ def repositories(tmp_path_factory: pytest.TempPathFactory, address: str) -> list
 def at_once(address: str, commands: dict[Path, tuple[str, ...]]) -> None:
     """Run commands in their folders, all at the same time, with the server as MLflow's store."""
     with ThreadPoolExecutor() as pool:
-        submitted = partial(pool.submit, pipeline.run, MLFLOW_TRACKING_URI=address)
-        for each in [submitted(folder, *command) for folder, command in commands.items()]:
-            each.result()
+        submit = partial(pool.submit, pipeline.run, MLFLOW_TRACKING_URI=address)
+        for future in [submit(folder, *command) for folder, command in commands.items()]:
+            future.result()
 
 
 def runs(address: str, kind: str) -> list[Run]:
-    """All runs of a kind that are not deleted, whatever became of them."""
+    """Return all runs of a kind that are not deleted, whatever their status."""
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("naevi")
     assert experiment is not None
@@ -98,7 +97,7 @@ def runs(address: str, kind: str) -> list[Run]:
 
 
 def check(address: str) -> None:
-    """Two results, each once, each with its three models."""
+    """Assert that the server has two results, each once, each with its three models."""
     parents, children = runs(address, "result"), runs(address, "model")
     assert sorted(run.data.params["train.seed"] for run in parents) == ["0", "1"]
     for parent in parents:
@@ -108,12 +107,14 @@ def check(address: str) -> None:
     assert len(children) == 6
 
 
-def test_two_who_write_at_once_stand_there_once_each(repositories: list[Path], address: str) -> None:
+def test_two_results_that_are_written_at_once_are_there_once_each(repositories: list[Path], address: str) -> None:
     check(address)
     assert not any((folder / "mlflow.db").exists() for folder in repositories)
 
 
-def test_artifacts_pass_through_the_server(repositories: list[Path], address: str, kept: Path, tmp_path: Path) -> None:
+def test_artifacts_pass_through_the_server(
+    repositories: list[Path], address: str, artifacts: Path, tmp_path: Path
+) -> None:
     for run in (*runs(address, "result"), *runs(address, "model")):
         assert str(run.info.artifact_uri).startswith("mlflow-artifacts:/")
     (run,) = [run for run in runs(address, "result") if run.data.params["train.seed"] == "1"]
@@ -122,20 +123,20 @@ def test_artifacts_pass_through_the_server(repositories: list[Path], address: st
         run_id=run.info.run_id, artifact_path="metrics.json", dst_path=str(tmp_path), tracking_uri=address
     )
 
-    expected = (repositories[1] / paths.METRICS).read_bytes()
+    expected = (repositories[1] / HERE.metrics).read_bytes()
     assert Path(file).read_bytes() == expected
-    assert expected in [file.read_bytes() for file in kept.rglob("metrics.json")]
+    assert expected in [file.read_bytes() for file in artifacts.rglob("metrics.json")]
 
 
 def test_a_champion_is_promoted_and_used_through_the_server(
     repositories: list[Path], address: str, tmp_path: Path
 ) -> None:
     one, two = repositories
-    told = pipeline.run(one, "python", "-m", "naevi", "promote", "workspace", MLFLOW_TRACKING_URI=address)
-    assert told == "workspace is the first champion: version 1.\n"
+    printed = pipeline.run(one, "python", "-m", "naevi", "promote", "workspace", MLFLOW_TRACKING_URI=address)
+    assert printed == "workspace is the first champion: version 1.\n"
 
-    image = sorted((one / paths.RAW / "images").iterdir())[0]
-    for folder, model in ((one, "data/models/all"), (two, "models:/naevi@champion")):
+    image = sorted((one / HERE.raw / "images").iterdir())[0]
+    for folder, model in ((one, "data/predictor"), (two, "models:/naevi@champion")):
         command = ("python", "-m", "naevi", "predict", str(image), "--model", model)
         pipeline.run(folder, *command, "--out", str(tmp_path / folder.name), MLFLOW_TRACKING_URI=address)
 
@@ -143,9 +144,7 @@ def test_a_champion_is_promoted_and_used_through_the_server(
     assert masks[0] == masks[1]
 
 
-def test_two_who_record_the_same_result_at_once_leave_it_once(
-    repositories: list[Path], address: str, tmp_path: Path
-) -> None:
+def test_a_result_that_two_record_at_once_is_there_once(repositories: list[Path], address: str, tmp_path: Path) -> None:
     pipeline.copy(repositories[1], tmp_path / "same")
     client = MlflowClient(address)
     for run in (*runs(address, "result"), *runs(address, "model")):

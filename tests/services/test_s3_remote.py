@@ -1,4 +1,4 @@
-"""Data and models through an S3 server: what one clone pushes, another pulls, and trains nothing."""
+"""Data and models through an S3 server: one clone pushes them, and another pulls them without training."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,19 +6,22 @@ from pathlib import Path
 import pytest
 import requests
 
-from naevi import demo, paths
+from naevi.experiments.demo import commit
 from tests import pipeline
+from tests.helpers import HERE
 
 for package, name in (("dvc-s3", "dvc_s3"), ("moto", "moto")):
     pytest.importorskip(name, reason=f"{package} is not installed; `make test-services` installs it")
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
-OUTPUTS = (paths.RAW, paths.PREPARED, paths.MODELS, paths.PREDICTIONS)
+OUTPUTS = (HERE.raw, HERE.prepared, HERE.models, HERE.predictor, HERE.predictions)
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of the server, with one bucket."""
+    """The address of a server with one bucket."""
     command = ["moto_server", "--host", "127.0.0.1"]
     with pipeline.served(tmp_path_factory.mktemp("server"), *command, health="/moto-api/") as address:
         requests.put(f"{address}/bucket", timeout=30).raise_for_status()
@@ -27,12 +30,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def pushed(small_repository: Path, tmp_path_factory: pytest.TempPathFactory, address: str) -> Path:
-    """A repository that has run, with a remote to which it has pushed, all of it committed."""
+    """A repository with a finished run, pushed to its remote and committed."""
     folder = pipeline.copy(small_repository, tmp_path_factory.mktemp("s3") / "first")
     pipeline.run(folder, "dvc", "remote", "add", "--default", "team", "s3://bucket/naevi")
     pipeline.run(folder, "dvc", "remote", "modify", "team", "endpointurl", address)
     pipeline.run(folder, "dvc", "push", **KEYS)
-    demo.commit(folder, "Run and push")
+    commit(folder, "Run and push")
     return folder
 
 
@@ -52,12 +55,12 @@ def test_another_clone_trains_nothing_and_predicts_the_same(
     for output in OUTPUTS:
         assert contents(clone / output) == contents(pushed / output), output
     for folder in (pushed, clone):
-        out = str(tmp_path / f"found-{folder.name}")
-        pipeline.run(folder, "python", "-m", "naevi", "predict", str(paths.RAW / "images"), "--out", out)
-    assert len(contents(tmp_path / "found-first" / "masks")) == 20
-    assert contents(tmp_path / "found-clone" / "masks") == contents(tmp_path / "found-first" / "masks")
+        out = str(tmp_path / f"predicted-{folder.name}")
+        pipeline.run(folder, "python", "-m", "naevi", "predict", str(HERE.raw / "images"), "--out", out)
+    assert len(contents(tmp_path / "predicted-first" / "masks")) == 20
+    assert contents(tmp_path / "predicted-clone" / "masks") == contents(tmp_path / "predicted-first" / "masks")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What each file there holds."""
+    """Return the content of each file in a folder, by its relative path."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

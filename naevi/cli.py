@@ -1,0 +1,246 @@
+"""The command line: parse, call, print. `python -m naevi` is the same as `naevi`.
+
+Commands import what they use when they run, because torch, scipy and MLflow take seconds.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from naevi.errors import UserError, exit_message
+from naevi.workspace import current_workspace, require_workspace
+
+PATH = click.Path(path_type=Path)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class NaeviGroup(click.Group):
+    """Commands in the order of this file. Exit codes: 1 for user errors, 2 for wrong usage, 130 for Ctrl-C."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. User errors become one message on stderr."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+        except Exception as error:
+            if (message := exit_message(error)) is None:
+                raise
+            click.echo(message, err=True)
+            ctx.exit(1)
+
+
+@click.group(
+    cls=NaeviGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+    epilog="\b\nShell completion for bash (zsh_source and fish_source for other shells), in ~/.bashrc:\n"
+    '  eval "$(_NAEVI_COMPLETE=bash_source naevi)"',
+)
+@click.version_option(package_name="naevi", prog_name="naevi")
+def main() -> None:
+    """Segment skin lesions or other objects in images.
+
+    predict, cutout, validate and export work in any folder, with a predictor that the pipeline wrote. The other
+    commands need a clone of the repository. COMMAND --help explains a command with an example.
+    """
+    from naevi.progress import setup_logging
+
+    setup_logging()
+
+
+def command(example: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Return a decorator that adds a command whose help ends with an example."""
+    return main.command(epilog=f"\b\nExample:\n  {example}")
+
+
+model_option = click.option(
+    "--model", type=click.Path(), default="data/predictor", help="Predictor folder, or MLflow's models:/… or runs:/…."
+)
+commits_option = click.option(
+    "-n", "--commits", type=click.IntRange(min=1), default=20, help="Maximum number of commits, newest first."
+)
+
+
+def output_option(text: str, **settings: Any) -> Callable[[F], F]:
+    """Return a decorator that adds --out, with these settings of click, and --force. See `errors.check_output`."""
+    out_option = click.option("--out", type=PATH, help=text, **settings)
+    force_option = click.option("--force", is_flag=True, help="Overwrite what --out names.")
+    return lambda function: out_option(force_option(function))
+
+
+@command("naevi predict photograph.jpg holiday/ more.zip --out predicted")
+@click.argument("images", type=PATH, nargs=-1, required=True)
+@model_option
+@output_option("New folder for masks/, overlays/ and lesions.csv.", required=True)
+def predict(images: tuple[Path, ...], model: str, out: Path, force: bool) -> None:
+    """Write masks, overlays and a table of regions.
+
+    IMAGES are images, folders and archives. Unreadable files are skipped with a warning, and the exit code is then 1.
+    """
+    from naevi.deploy.predict import predict_images
+    from naevi.inference.segmenter import load_segmenter
+
+    segmenter = load_segmenter(_model_folder(model), current_workspace())
+    if skipped := predict_images(segmenter, images, out, force=force):
+        raise UserError(f"{len(skipped)} file(s) were skipped because they can't be read as images, see above.")
+
+
+@command("naevi cutout photograph.jpg --over beach.jpg --out there.png")
+@click.argument("image", type=PATH)
+@click.option("--over", type=PATH, required=True, help="Image for the background.")
+@model_option
+@output_option("New .png file.", required=True)
+def cutout(image: Path, over: Path, model: str, out: Path, force: bool) -> None:
+    """Put the foreground of an image over another image."""
+    from naevi.deploy.cutout import write_cutout
+    from naevi.inference.segmenter import load_segmenter
+
+    segmenter = load_segmenter(_model_folder(model), current_workspace())
+    write_cutout(segmenter, image, over, out, force=force)
+
+
+@command("naevi validate clinic/images clinic/masks --labels clinic/labels.csv --out clinic-report")
+@click.argument("images", type=PATH)
+@click.argument("masks", type=PATH)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV file with the columns image_id and diagnosis.",
+)
+@click.option("--keep-empty-masks", is_flag=True, help="Score masks without foreground. Otherwise they are an error.")
+@model_option
+@output_option("New folder for scores and report.", default="external")
+def validate(
+    images: Path, masks: Path, labels: Path | None, keep_empty_masks: bool, model: str, out: Path, force: bool
+) -> None:
+    """Score a model on other labeled images and write a report.
+
+    IMAGES and MASKS are folders or archives. A mask has the name of its image. Make sure that the model was not trained
+    on one of these images.
+    """
+    from naevi.deploy.external_validation import validate_model
+
+    folder, workspace = _model_folder(model), current_workspace()
+    validate_model(workspace, folder, images, masks, labels, out, force=force, keep_empty_masks=keep_empty_masks)
+
+
+@command("naevi export --out naevi.onnx")
+@model_option
+@output_option("New .onnx file.", required=True)
+def export(model: str, out: Path, force: bool) -> None:
+    """Write a model as an ONNX file, for other programs."""
+    from naevi.deploy.onnx import export_onnx
+
+    export_onnx(_model_folder(model), out, force=force)
+
+
+@command("naevi demo")
+def demo() -> None:
+    """Run the whole pipeline on synthetic images, in .demo/."""
+    from naevi.experiments.demo import run_demo
+
+    run_demo(require_workspace())
+
+
+@command("naevi compare default workspace --out comparison.md")
+@click.argument("a")
+@click.argument("b")
+@output_option("New .md file, or .html file with images. Without it the comparison is printed.")
+def compare(a: str, b: str, out: Path | None, force: bool) -> None:
+    """Compare two results image by image.
+
+    A and B are `workspace`, `default` (the last commit), a published result, a DVC experiment or a git revision.
+    """
+    from naevi.experiments.comparison import write_comparison
+
+    write_comparison(require_workspace(), a, b, out, force=force)
+
+
+@command("naevi publish slow-learning -S train.lr=0.0005 -S train.epochs=96")
+@click.argument("name")
+@click.option(
+    "-S", "--set-param", "assignments", multiple=True, metavar="PARAM=VALUE", help="Parameter to change. Repeatable."
+)
+def publish(name: str, assignments: tuple[str, ...]) -> None:
+    """Run an experiment and keep its scores.
+
+    They are in reports/results/NAME.
+    """
+    from naevi.experiments.published import publish_result
+
+    publish_result(require_workspace(), name, list(assignments))
+
+
+@command("naevi update-readme")
+def update_readme() -> None:
+    """Write the table of results into README.md."""
+    from naevi.experiments.published import update_readme as update
+
+    update(require_workspace())
+
+
+@command("naevi history -n 5")
+@commits_option
+def history(commits: int) -> None:
+    """Show Dice and IoU over the commits of this branch.
+
+    Each commit is followed by the experiments that started from it.
+    """
+    from naevi.experiments.history import history_table
+
+    click.echo(history_table(require_workspace(), commits), nl=False)
+
+
+@command("naevi verify")
+@commits_option
+def verify(commits: int) -> None:
+    """Check that MLflow and git agree, and repair MLflow."""
+    from naevi.experiments import verification
+
+    verification.verify(require_workspace(), commits)
+
+
+@command("naevi promote workspace")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Promote it even if it is not better. MLflow records this.")
+def promote(name: str, force: bool) -> None:
+    """Make the model of a result the champion if it is better.
+
+    It must be significantly better on the same images. NAME is `workspace`, `default` (the last commit), a published
+    result, a DVC experiment or a git revision.
+    """
+    from naevi.experiments import promotion
+
+    click.echo(promotion.promote(require_workspace(), name, force=force))
+
+
+@command("naevi rollback")
+def rollback() -> None:
+    """Make the previous champion the champion again."""
+    from naevi.experiments import promotion
+
+    click.echo(promotion.roll_back(require_workspace()))
+
+
+@command("naevi unlock")
+def unlock() -> None:
+    """Remove lock files that DVC left corrupt."""
+    from naevi.experiments import repository
+
+    repository.unlock(require_workspace())
+
+
+def _model_folder(model: str) -> Path:
+    """Return the folder of a model. A model in MLflow is downloaded first."""
+    if not model.startswith(("models:/", "runs:/")):
+        return Path(model)
+    from naevi.tracking.registry import download_model
+
+    return download_model(current_workspace(), model)

@@ -1,0 +1,1 @@
+"""Download data sets and read them into data/raw."""

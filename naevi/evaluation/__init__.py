@@ -1,0 +1,1 @@
+"""Score predictions: per image, per fold and over all images."""

@@ -1,0 +1,41 @@
+"""Predict every image with the model that never saw it, and score it."""
+
+import pandas as pd
+
+from naevi.config import Config
+from naevi.dataset import image_ids
+from naevi.evaluation.scoring import ImageScores, concatenate_scores, per_image_table, score_images
+from naevi.files import atomic_folder, read_csv
+from naevi.inference.segmenter import open_segmenter
+from naevi.models.device import resolve_compute_settings
+from naevi.models.storage import HISTORY
+from naevi.progress import progress
+from naevi.workspace import Workspace
+
+
+def cross_validate(
+    workspace: Workspace, config: Config, split: pd.DataFrame, image_table: pd.DataFrame
+) -> tuple[ImageScores, pd.DataFrame]:
+    """Write the predictions for the test images; return their scores and the rows of the validation images.
+
+    The rows have the columns of per_image.csv. Validation images have no surface distances.
+    """
+    compute = resolve_compute_settings(config.runtime)
+    scores: dict[str, list[ImageScores]] = {"test": [], "val": []}
+    folds = config.folds()
+    with atomic_folder(workspace.predictions) as predictions:
+        for fold in progress(folds, total=len(folds), label="evaluate", unit="folds"):
+            segmenter = open_segmenter(workspace.model(str(fold)), config.evaluate, compute)
+            for part, scores_of_part in scores.items():
+                ids = image_ids(split, str(fold), part)
+                keep = predictions if part == "test" else None
+                rows, pixels = score_images(segmenter, workspace, ids, keep=keep)
+                scores_of_part.append(ImageScores(rows.assign(fold=fold), pixels))
+    test, validation = map(concatenate_scores, scores.values())
+    return test._replace(rows=per_image_table(test.rows, image_table)), per_image_table(validation.rows, image_table)
+
+
+def learning_curves(workspace: Workspace, config: Config) -> pd.DataFrame:
+    """Return the history of every model, one row for each epoch, with a column `model`."""
+    histories = [read_csv(workspace.model(name) / HISTORY).assign(model=name) for name in config.model_names()]
+    return pd.concat(histories, ignore_index=True)

@@ -1,0 +1,90 @@
+"""Predict images and score them at their own size."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from naevi.dataset import load_images
+from naevi.evaluation.calibration import Counts, brier_score, count_by_probability, dice_confidence
+from naevi.evaluation.summary import ALL_SCORES
+from naevi.evaluation.surface_distance import surface_distances
+from naevi.images import read_mask, write_mask
+from naevi.inference.postprocessing import resize_probabilities, to_mask
+from naevi.inference.segmenter import Segmenter
+from naevi.metrics import confusion_counts, overlap_scores
+from naevi.workspace import Workspace
+
+IMAGE_COLUMNS = ["image_id", "dataset", "diagnosis", "lesion_fraction", "touches_frame", "dark_corners"]
+PER_IMAGE_COLUMNS = [*IMAGE_COLUMNS, "fold", "class", *ALL_SCORES, "tp", "fp", "fn", "tn"]
+CHUNK_SIZE = 256  # images in memory at a time
+
+
+class ImageScores(NamedTuple):
+    """The scores of images.
+
+    rows: one row for each image and foreground class. pixels: the pixels of all images by probability, for each
+    foreground class, int64 (K - 1, 2, N_BINS), see `calibration.count_by_probability`.
+    """
+
+    rows: pd.DataFrame
+    pixels: Counts
+
+
+def score_images(segmenter: Segmenter, workspace: Workspace, ids: list[str], *, keep: Path | None) -> ImageScores:
+    """Return the scores of prepared images at native size.
+
+    With `keep`, predictions are written to that folder and surface distances are computed. Columns of rows: image_id,
+    class, those of `confusion_counts` and `overlap_scores`, brier, confidence and, with `keep`, SURFACE_SCORES.
+    """
+    scores = []
+    for first in range(0, len(ids), CHUNK_SIZE):
+        chunk = ids[first : first + CHUNK_SIZE]
+        images = load_images(
+            workspace.prepared, chunk, classes=len(segmenter.names), device=segmenter.compute.device
+        ).images
+        probabilities = segmenter.predict_prepared(images)
+        for image_id, probability in zip(chunk, probabilities, strict=True):
+            scores.append(_score_image(image_id, probability, segmenter, workspace, keep))
+    return concatenate_scores(scores)
+
+
+def concatenate_scores(parts: list[ImageScores]) -> ImageScores:
+    """Return the scores of all parts together."""
+    return ImageScores(pd.concat([part.rows for part in parts]), np.sum([part.pixels for part in parts], axis=0))
+
+
+def per_image_table(rows: pd.DataFrame, image_table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `score_images`, with `fold`, in the order of the image table and with its columns."""
+    table = image_table[IMAGE_COLUMNS].merge(rows, on="image_id")
+    return table[[column for column in PER_IMAGE_COLUMNS if column in table]]
+
+
+def _score_image(
+    image_id: str, probability: Tensor, segmenter: Segmenter, workspace: Workspace, keep: Path | None
+) -> ImageScores:
+    mask = read_mask(workspace.raw / "masks" / f"{image_id}.png")
+    height, width = mask.shape
+    native = resize_probabilities(probability, height=height, width=width)
+    prediction = to_mask(native, segmenter.settings)
+    if keep:
+        write_mask(keep / f"{image_id}.png", prediction)
+    names = segmenter.names
+    counts = confusion_counts(mask[None], prediction[None], classes=len(names))
+    more, pixels = [], []
+    # With two classes there is only the foreground's probability.
+    for class_index, class_probability in enumerate(native.numpy()[-(len(names) - 1) :], start=1):
+        area, predicted = mask == class_index, prediction == class_index
+        pixels.append(count_by_probability(class_probability, area))
+        more.append(
+            {
+                "class": names[class_index],
+                "brier": brier_score(class_probability, area),
+                "confidence": dice_confidence(class_probability, predicted),
+            }
+            | (surface_distances(area, predicted) if keep else {})
+        )
+    rows = counts.join(overlap_scores(counts)).join(pd.DataFrame(more)).assign(image_id=image_id)
+    return ImageScores(rows, np.stack(pixels))

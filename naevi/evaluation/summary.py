@@ -1,0 +1,142 @@
+"""Summarize the scores of many images: means, intervals and subgroups (metrics.json)."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from naevi.config import EvaluateConfig
+from naevi.evaluation.calibration import Counts, expected_calibration_error, risk_coverage_curve
+from naevi.evaluation.surface_distance import SURFACE_SCORES
+from naevi.metrics import FAILURE_IOU, OVERLAP_SCORES, overlap_scores
+
+ALL_SCORES = [*OVERLAP_SCORES, *SURFACE_SCORES, "brier", "confidence"]
+IMAGE_PROPERTIES = [
+    "dataset",
+    "diagnosis",
+    "lesion_fraction",
+    "touches_frame",
+    "dark_corners",
+]  # equal for all classes of an image
+AREA_THIRDS = ["small", "middle", "large"]  # thirds of the images by foreground fraction
+COVERAGES = (80, 50)  # percent of the images, the most confident
+
+
+def average_classes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each image and fold from one for each class: means of the scores, sums of the pixels."""
+    aggregations = (
+        dict.fromkeys(IMAGE_PROPERTIES, "first")
+        | dict.fromkeys(ALL_SCORES, "mean")
+        | dict.fromkeys(["tp", "fp", "fn", "tn"], "sum")
+    )
+    present = {name: how for name, how in aggregations.items() if name in rows}
+    return rows.groupby(["image_id", "fold"], sort=False, as_index=False).agg(present)
+
+
+def summarize(test: pd.DataFrame, pixels: Counts, settings: EvaluateConfig) -> dict[str, Any]:
+    """Return the scores of tested images as nested dicts. `test` is per_image.csv, `pixels` as in `ImageScores`.
+
+    An image's score is the mean over its classes; by_class has each class if there are several. `micro` pools the
+    pixels of all images, as much public code does, so large lesions count more.
+    """
+    images = average_classes(test)
+    pooled = overlap_scores(test.groupby("class", sort=False)[["tp", "fp", "fn", "tn"]].sum())
+    by_class = {str(name): _summarize_group(rows, settings) for name, rows in test.groupby("class", sort=False)}
+    return (
+        {
+            "images": len(images),
+            "empty_masks": int((test.tp + test.fn == 0).sum()),
+            "empty_predictions": int((test.tp + test.fp == 0).sum()),
+            "failed": int((images.iou < FAILURE_IOU).sum()),
+        }
+        | {name: distribution(images[name], settings) for name in ALL_SCORES}
+        | {
+            "micro": {"dice": float(pooled.dice.mean()), "iou": float(pooled.iou.mean())},
+            "calibration": {
+                "expected_error": float(np.mean([expected_calibration_error(counts) for counts in pixels]))
+            },
+            "kept": selective_dice(images.confidence, images.dice),
+        }
+        | {
+            f"by_{name}": {
+                str(value): _summarize_group(images[labels == value], settings) for value in sorted(labels.unique())
+            }
+            for name, labels in subgroups(images).items()
+        }
+        | ({"by_class": by_class} if len(by_class) > 1 else {})
+    )
+
+
+def summarize_cross_validation(
+    test: pd.DataFrame, pixels: Counts, validation: pd.DataFrame, settings: EvaluateConfig
+) -> dict[str, Any]:
+    """Return the content of reports/metrics.json: that of `summarize`, with means of folds and validation images.
+
+    `validation` has the columns of `test` without surface distances, and a row for each fold that used the image for
+    validation.
+    """
+    folds = {
+        str(fold): _summarize_group(rows, settings) for fold, rows in sorted(average_classes(test).groupby("fold"))
+    }
+    validated = average_classes(validation)
+    return summarize(test, pixels, settings) | {
+        "folds": len(folds),
+        "val": {"dice": float(validated.dice.mean()), "iou": float(validated.iou.mean())},
+        "fold": folds,
+    }
+
+
+def subgroups(images: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the subgroup of each image by diagnosis, area, frame and corners, for a table of `average_classes`."""
+    third = 3 * (images.lesion_fraction.rank(method="first").astype(int) - 1) // len(images)
+    return {
+        "diagnosis": images.diagnosis,
+        "area": third.map(dict(enumerate(AREA_THIRDS))),
+        "frame": images.touches_frame.map({True: "touching", False: "inside"}),
+        "corners": (images.dark_corners > 0).map({True: "dark", False: "bright"}),
+    }
+
+
+def selective_dice(confidences: pd.Series, dice: pd.Series) -> dict[str, float]:
+    """Return the mean Dice of the most confident images, if the others are set aside for a person to look at."""
+    curve = risk_coverage_curve(confidences, dice)
+    return {f"dice_at_{percent}": float(np.interp(percent / 100, curve.coverage, curve.dice)) for percent in COVERAGES}
+
+
+def _summarize_group(rows: pd.DataFrame, settings: EvaluateConfig) -> dict[str, float]:
+    dice = distribution(rows.dice, settings)
+    means = {"dice": dice["mean"], "low": dice["low"], "high": dice["high"], "iou": float(rows.iou.mean())}
+    return {"images": len(rows)} | means
+
+
+def distribution(values: pd.Series, settings: EvaluateConfig) -> dict[str, float]:
+    """Return mean, 95 % percentile bootstrap interval, median, standard deviation, 5th and 95th percentile.
+
+    Images without the score are left out. The result is empty if no image has it.
+    """
+    sample: NDArray[np.float64] = values.dropna().to_numpy(dtype=float)
+    if not len(sample):
+        return {}
+    low = high = sample[0]
+    if np.ptp(sample) > 0:  # scipy warns about equal values, whose interval is a point
+        from scipy.stats import bootstrap  # imported lazily: it takes a second, and training doesn't need it
+
+        interval = bootstrap(
+            (sample,),
+            np.mean,
+            n_resamples=settings.resamples,
+            method="percentile",
+            batch=1000,
+            rng=np.random.default_rng(settings.seed),
+        ).confidence_interval
+        low, high = interval.low, interval.high
+    return {
+        "mean": float(sample.mean()),
+        "low": float(low),
+        "high": float(high),
+        "median": float(np.median(sample)),
+        "sd": float(sample.std()),
+        "p05": float(np.percentile(sample, 5)),
+        "p95": float(np.percentile(sample, 95)),
+    }

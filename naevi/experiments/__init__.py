@@ -1,0 +1,1 @@
+"""Results by name: compare, publish, promote and verify them."""

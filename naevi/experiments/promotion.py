@@ -1,0 +1,90 @@
+"""Promote a result's model to champion, and roll back."""
+
+import pandas as pd
+
+from naevi.config import load_config
+from naevi.errors import UserError
+from naevi.experiments import statistics
+from naevi.experiments.named_results import NamedResult, load_result
+from naevi.experiments.statistics import (
+    COMPARED_SCORES,
+    compare_scores,
+    count_comparisons,
+    is_significant,
+    pair_results,
+)
+from naevi.tracking.registry import FinishedResult, find_champion, finished_results, register_champion, set_champion
+from naevi.workspace import Workspace
+
+
+def promote(workspace: Workspace, name: str, *, force: bool) -> str:
+    """Make the model of a named result champion and return a message about it.
+
+    The first champion needs no comparison. Later ones must be significantly better than the champion on the same
+    images. `force` promotes any other result too, and the registered model records that.
+
+    Raises UserError if the result isn't better, is the champion already, has no model `all` or no run in MLflow, or was
+    measured on other images, masks or classes than the champion.
+    """
+    candidate = load_result(workspace, name)
+    result = _find_run(workspace, candidate)
+    champion = find_champion(workspace)
+    if champion is None:
+        version = register_champion(workspace, result, {"reason": "the first", "result": name})
+        return f"{name} is the first champion: version {version}."
+    if champion.run == result.run:
+        raise UserError(f"{name} is already the champion (version {champion.version}).")
+    current = NamedResult(f"the champion (version {champion.version})", champion.per_image)
+    reason, better = _is_better(workspace, current, candidate)
+    if not better and not force:
+        raise UserError(f"not promoted: {reason} To promote it anyway, use FORCE=1. The model then records that.")
+    tags = {"reason": reason, "result": name, "forced": str(not better).lower(), "before": champion.version}
+    version = register_champion(workspace, result, tags)
+    forced = "" if better else ", although it is not significantly better"
+    return f"{reason} It is now the champion: version {version}{forced}. To undo this, run `make rollback`."
+
+
+def roll_back(workspace: Workspace) -> str:
+    """Make the previous champion champion again and return a message; raises UserError if there is none."""
+    champion = find_champion(workspace)
+    if champion is None or champion.before is None:
+        raise UserError("there is no earlier champion. Promote a result first: `make promote NAME=…`.")
+    set_champion(workspace, champion.before)
+    return f"version {champion.before} is the champion again instead of version {champion.version}."
+
+
+def _find_run(workspace: Workspace, candidate: NamedResult) -> FinishedResult:
+    """Return the newest run in MLflow that has these scores and a model."""
+    scores = _scores(candidate.per_image)
+    same = [result for result in finished_results(workspace) if _scores(result.per_image) == scores]
+    if not same:
+        raise UserError(f"MLflow has no run with the scores of {candidate.name}. Record it with `make ui`.")
+    usable = [result for result in same if result.model]
+    if not usable:
+        raise UserError(f"{candidate.name} has no model to use. Add `all` to cv.models and run it again.")
+    return usable[-1]
+
+
+def _scores(per_image: pd.DataFrame) -> str:
+    return per_image[["image_id", "fold", *COMPARED_SCORES]].to_csv(index=False)
+
+
+def _is_better(workspace: Workspace, champion: NamedResult, candidate: NamedResult) -> tuple[str, bool]:
+    """Return the verdict, and whether the candidate is significantly better."""
+    pairs = pair_results(champion, candidate)
+    if pairs.only_a or pairs.only_b:
+        raise UserError(
+            f"{champion.name} and {candidate.name} were tested on different images: {pairs.only_a} images are only in "
+            f"the first and {pairs.only_b} only in the second. Promote a result of the same images."
+        )
+    classes = [set(result.per_image.get("class", [])) for result in (champion, candidate)]
+    if classes[0] != classes[1]:
+        names = [", ".join(sorted(map(str, group))) or "none" for group in classes]
+        raise UserError(
+            f"{champion.name} and {candidate.name} have different classes: {names[0]} and {names[1]}. Promote a result "
+            "with the same classes."
+        )
+    n_comparisons = count_comparisons(workspace, champion, candidate)
+    dice = compare_scores(pairs, load_config(workspace, "evaluate").evaluate)["dice"]
+    better = dice.mean > 0 and is_significant(dice, n_comparisons)
+    return statistics.verdict(champion.name, candidate.name, dice, n_comparisons), better

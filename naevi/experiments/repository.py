@@ -1,0 +1,75 @@
+"""Run git and DVC as a user would, and remove lock files that DVC left corrupt."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from naevi.errors import UserError
+from naevi.workspace import Workspace
+
+# DVC's lists of the processes that read and write each path: one for the workspace, one for experiments.
+DVC_RWLOCKS = (".dvc/tmp/rwlock", ".dvc/tmp/exps/rwlock")
+
+
+def run_command(*command: str, folder: Path, show: bool = False, without: tuple[str, ...] = ()) -> str:
+    """Run a command in a folder and return its output, or show the output at once if `show` is set.
+
+    Programs of this Python environment come first. The environment variables in `without` are hidden from the command.
+    Raises UserError if it fails.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in without}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    completed = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=None if show else subprocess.PIPE,
+        encoding="utf-8",  # git's encoding in every locale
+        errors="replace",
+        check=False,
+    )
+    if completed.returncode:
+        raise UserError(f"`{shlex.join(command)}` failed with exit code {completed.returncode}. See its output above.")
+    return completed.stdout or ""
+
+
+def text_at(workspace: Workspace, revision: str, path: str) -> str | None:
+    """Return the text of a file at a revision of git, or None if the revision doesn't have the file."""
+    # Not `git show`, which prints an error for a missing file.
+    entry = run_command("git", "ls-tree", revision, "--", path, folder=workspace.root).split()
+    return run_command("git", "cat-file", "blob", entry[2], folder=workspace.root) if entry else None
+
+
+def list_experiments(workspace: Workspace) -> dict[str, dict[str, str]]:
+    """Return the revisions of all DVC experiments by name, grouped by the commit that they started from, sorted."""
+    from dvc.exceptions import NotDvcRepoError  # the import takes half a second
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(workspace.root)) as repository:
+            experiments = repository.experiments.ls(all_commits=True)
+            return {baseline: dict(sorted(experiments[baseline])) for baseline in sorted(experiments)}
+    except NotDvcRepoError:
+        return {}
+
+
+def unlock(workspace: Workspace) -> None:
+    """Remove DVC's rwlock files if they are corrupt, and print which.
+
+    A process that is killed while it writes one leaves it corrupt, and DVC then never runs again
+    (https://github.com/treeverse/dvc/issues/7615).
+    """
+    from dvc.lock import make_lock  # the import takes half a second
+
+    for file in (workspace.root / path for path in DVC_RWLOCKS):
+        if not file.exists():
+            continue
+        with make_lock(f"{file}.lock"):  # DVC locks it too, so a file that is being written isn't touched
+            try:
+                json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                file.unlink()
+                print(f"naevi: removed {file}, which a killed process left corrupt.")

@@ -1,0 +1,1 @@
+"""Networks, pretrained weights, model files and the device they run on."""

@@ -1,0 +1,1 @@
+"""Draw overlays, plots, tables and pages. Knows nothing of stages or results."""

@@ -1,0 +1,1 @@
+"""Write report.html and report.md."""

@@ -1,0 +1,51 @@
+"""The data set of the report, and the checks that the pipeline made on it."""
+
+from typing import Any
+
+from naevi.rendering.plots import order_diagnoses
+from naevi.rendering.tables import Table
+from naevi.reporting.formatting import format_percent, format_range
+from naevi.reporting.result import ReportData
+
+PH2_CITATION = {
+    "text": "T. Mendonça, P. M. Ferreira, J. S. Marques, A. R. S. Marçal, J. Rozeira: PH2 - A dermoscopic image "
+    "database for research and benchmarking. EMBC 2013.",
+    "url": "https://www.fc.up.pt/addi/ph2%20database.html",
+}
+
+
+def dataset_table(statistics: dict[str, Any]) -> Table:
+    """Return number, sizes and areas of the images by diagnosis; `statistics` is the content of data.json."""
+    parts = {name: statistics["by_diagnosis"][name] for name in order_diagnoses(statistics["by_diagnosis"])}
+    rows = [
+        [
+            name,
+            str(part["images"]),
+            format_range(part["width"]),
+            format_range(part["height"]),
+            format_percent(part["lesion_fraction"]["median"]),
+            " to ".join(format_percent(part["lesion_fraction"][end]) for end in ("lowest", "highest")),
+            str(part["touches_frame"]),
+            str(part["dark_corners"]),
+        ]
+        for name, part in (parts | {"all": statistics["all"]}).items()
+    ]
+    head = ["diagnosis", "images", "width, px", "height, px", "median area", "area", "touch the frame", "dark corners"]
+    return Table(head, rows)
+
+
+def data_checks(result: ReportData) -> list[str]:
+    """Return the checks that passed before anything was trained. If one fails, the pipeline stops."""
+    config, pairs = result.config, result.statistics["near_duplicates"]
+    checks = ["Every mask has the size of its image and contains only values that data.classes declares."]
+    if config.data.source == "ph2":
+        checks.insert(0, "Every image and mask matches its SHA-256 pixel hash in data/ph2.csv.")
+    if config.preprocess.empty_masks == "refuse":
+        checks.append("No mask is empty.")
+    near_duplicates = (
+        f"Near-duplicates: {pairs} {'pair' if pairs == 1 else 'pairs'} of images whose 32 by 32 px gray thumbnails "
+        f"correlate at {result.statistics['near_duplicate_correlation']} or more."
+    )
+    if result.curves is not None:
+        near_duplicates += " The images of a pair are never split between training and test."
+    return [*checks, near_duplicates]

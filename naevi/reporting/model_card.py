@@ -1,0 +1,56 @@
+"""The model card. It is derived from parameters, models and scores, so it can't go out of date."""
+
+from naevi.config import ModelConfig
+from naevi.metrics import FAILURE_IOU
+from naevi.reporting.confidence import failure_detection
+from naevi.reporting.formatting import format_interval, format_number, join_words
+from naevi.reporting.image_tables import describe_worst
+from naevi.reporting.result import DATASET_NAMES, ReportData
+from naevi.reporting.scores import describe_test
+from naevi.reporting.subgroups import describe_weakest
+
+OWN_ENCODER = "own"  # the encoder in the model.json of lesson 12's networks, see models.build.effective_model_config
+# What the numbers don't show, by data.source.
+DATASET_LIMITS = {
+    "ph2": "200 images from one clinic and one dermatoscope, of light skin, with one mask each. Nothing is known about "
+    "other cameras, other skin or other lesions, or about how much annotators would differ on these images.",
+    "phantoms": "The images are synthetic. The scores say nothing about patients, only that the pipeline works.",
+    "folder": "Nothing is known about images that were taken or selected in another way.",
+}
+
+
+def model_card(result: ReportData) -> dict[str, str]:
+    """Return the texts of the model card by heading."""
+    size, dice, iou = result.config.preprocess.size, result.metrics["dice"], result.metrics["iou"]
+    return {
+        "What it does": f"It segments an image into {join_words(result.config.data.names())}. "
+        f"{_describe_network(result.network)} It resizes the image to {size} by {size} px and returns a mask of the "
+        "image's own size.",
+        "Intended use": "Research and teaching.",
+        "Not for": "Diagnosis, treatment, triage or any other decision about a person. It is not a medical device: "
+        "it shows where something is, not what it is.",
+        "Training data": _describe_training_data(result),
+        "Evaluation": f"{describe_test(result)} Scores are means over images, intervals are bootstraps over images.",
+        "Result": f"Dice {format_number(dice['mean'])} (95 % interval {format_interval(dice)}), "
+        f"IoU {format_number(iou['mean'])} ({format_interval(iou)}). "
+        f"{result.metrics['failed']} of {result.metrics['images']} images have an IoU below {FAILURE_IOU}.",
+        "Weakest subgroup": f"{describe_weakest(result)} {describe_worst(result.per_image)}",
+        "Failure detection": failure_detection(result),
+        "Limits of the data": DATASET_LIMITS[result.config.data.source],
+    }
+
+
+def _describe_network(network: ModelConfig) -> str:
+    if network.encoder == OWN_ENCODER:
+        return f"The network is {network.architecture} from lesson 12, trained from random weights."
+    start = "random weights" if network.weights == "none" else f"weights: {network.weights}"
+    return f"The network is {network.architecture} with the encoder {network.encoder} ({start})."
+
+
+def _describe_training_data(result: ReportData) -> str:
+    source = result.config.data.source if result.curves is not None else result.models[0]["dataset"]
+    numbers = [
+        f"{model['data']['train']['images']} ({model['item'] if model['item'] == 'all' else 'fold ' + model['item']})"
+        for model in result.models
+    ]
+    return f"{DATASET_NAMES[source]}. Number of training images of each model: {', '.join(numbers)}."

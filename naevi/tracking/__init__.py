@@ -1,0 +1,1 @@
+"""MLflow: runs, the registry and served models. Nothing else imports mlflow."""

@@ -1,0 +1,87 @@
+"""Create MLflow runs and log parameters, histories and data sets."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from naevi.config import flatten
+from naevi.tracking.store import process_identity
+from naevi.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
+
+SYNTHETIC_NOTE = "Synthetic images, not patients. These scores say nothing about real lesions."
+MODEL_PARAMETERS = ("item", "model", "classes", "size", "train", "runtime", "versions")  # keys of model.json
+MAX_BATCH_METRICS = 1000  # MLflow's limit for one call
+MAX_DIGEST_CHARACTERS = 32  # MLflow's limit is 36
+
+
+def create_model_run(workspace: Workspace, client: "MlflowClient", experiment_id: str, origin: dict[str, Any]) -> str:
+    """Create a run for the model with this origin, log its parameters and data sets, and return the run's id."""
+    tags = run_tags(origin["fingerprint"], origin["dataset"]) | {
+        "kind": "model",
+        "item": origin["item"],
+        "code": origin["code"],
+    }
+    name = f"{origin['model']['architecture']} {origin['item']}"
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    log_params(client, run_id, {key: origin[key] for key in MODEL_PARAMETERS})
+    client.log_inputs(
+        run_id,
+        [
+            dataset_input(workspace, origin["dataset"], data, part)
+            for part, data in origin["data"].items()
+            if data["images"]
+        ],
+    )
+    return run_id
+
+
+def run_tags(fingerprint: str, dataset: str) -> dict[str, str]:
+    """Return the tags that every run has."""
+    tags = {
+        "fingerprint": fingerprint,
+        "dataset": dataset,
+        "process": process_identity(),
+        "mlflow.source.name": "dvc repro",
+    }
+    return tags | ({"mlflow.note.content": SYNTHETIC_NOTE} if dataset == "phantoms" else {})
+
+
+def log_params(client: "MlflowClient", run_id: str, values: dict[str, Any]) -> None:
+    """Log nested values as parameters with dotted names."""
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(values).items()])
+
+
+def log_history(client: "MlflowClient", run_id: str, rows: Sequence[dict[str, float]], timestamp_ms: int) -> None:
+    """Log rows of a training history as metrics. The step is the epoch, and NaN is left out."""
+    from mlflow.entities import Metric
+
+    points = [
+        Metric(key, float(value), timestamp_ms, int(row["epoch"]))
+        for row in rows
+        for key, value in row.items()
+        if key != "epoch" and value == value  # the model `all` has no validation part, so its scores are NaN
+    ]
+    for start in range(0, len(points), MAX_BATCH_METRICS):
+        client.log_batch(run_id, metrics=points[start : start + MAX_BATCH_METRICS])
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since 1970, as MLflow counts it."""
+    return int(time.time() * 1000)
+
+
+def dataset_input(workspace: Workspace, dataset: str, data: dict[str, Any], part: str) -> "DatasetInput":
+    """Return a part of a data set as an input of a run. `data` has the keys digest and images, their number."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": workspace.relative(workspace.prepared)})
+    profile = json.dumps({"images": data["images"]})
+    entity = Dataset(dataset, data["digest"][:MAX_DIGEST_CHARACTERS], "local", source, profile=profile)
+    return DatasetInput(entity, [InputTag("mlflow.data.context", part)])

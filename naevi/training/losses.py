@@ -1,0 +1,102 @@
+"""Loss functions, by their names in params.yaml.
+
+Each loss maps logits float32 (N, C, H, W) and a mask (N, 1, H, W) of class numbers to one float32 number, at least 0.
+With two classes C is 1 and the logits are those of class 1. Otherwise C is the number of classes.
+"""
+
+from collections.abc import Callable
+
+import torch
+from segmentation_models_pytorch.losses import (
+    BINARY_MODE,
+    MULTICLASS_MODE,
+    DiceLoss,
+    FocalLoss,
+    LovaszLoss,
+    TverskyLoss,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the cross-entropy, mean over all pixels of the batch: sigmoid for two classes, softmax for more."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits, mask.float())
+    # Not F.cross_entropy, which has no deterministic algorithm on CUDA.
+    return -logits.log_softmax(dim=1).gather(1, mask.long()).mean()
+
+
+def dice(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return 1 - soft Dice, mean over the foreground classes, as in nnU-Net.
+
+    smp sums over the whole batch as if it were one image. A class that is not in the batch's masks counts as 0.
+    """
+    return _smp_loss(DiceLoss, logits, mask, classes=_foreground(logits))
+
+
+def focal(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the focal loss: cross-entropy times (1 - probability of the true class)², so easy pixels count less.
+
+    Lin et al.: "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002, without its weight
+    alpha. With more than two classes, smp uses a sigmoid for each class and takes the mean.
+    """
+    return _smp_loss(FocalLoss, logits, mask)
+
+
+def lovasz(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the Lovász hinge for two classes, Lovász-Softmax for more: a convex surrogate of 1 - IoU over the batch.
+
+    Berman, Triki, Blaschko: "The Lovász-Softmax loss", 2018, https://arxiv.org/abs/1705.08790. The hinge is 0 for
+    correct logits of at least 1. Lovász-Softmax is the mean over the classes in the batch's masks, background included.
+    On CUDA its cumsum has no deterministic algorithm.
+    """
+    return _smp_loss(LovaszLoss, logits, mask)
+
+
+def tversky(logits: Tensor, mask: Tensor) -> Tensor:
+    """Return the Tversky loss: like Dice, but false negatives weigh 0.7 and false positives 0.3 instead of 0.5 each.
+
+    The weights are the best of Salehi, Erdogmus, Gholipour: "Tversky loss function for image segmentation using 3D
+    fully convolutional deep networks", 2017, https://arxiv.org/abs/1706.05721. smp's defaults would make it Dice.
+    """
+    return _smp_loss(TverskyLoss, logits, mask, classes=_foreground(logits), alpha=0.3, beta=0.7)
+
+
+LOSSES: dict[str, LossFunction] = {
+    "bce": cross_entropy,
+    "cross-entropy": cross_entropy,
+    "dice": dice,
+    "focal": focal,
+    "lovasz": lovasz,
+    "tversky": tversky,
+}
+
+
+def build_loss(name: str) -> LossFunction:
+    """Return the sum of the losses that `name` joins with +, equally weighted.
+
+    It maps logits (N, C, H, W) and a mask (N, 1, H, W) of class numbers, of any dtype, to one float32 number, at least
+    0. With two classes C is 1, otherwise the number of classes. It always computes in float32, also under autocast.
+    """
+    terms = [LOSSES[term] for term in name.split("+")]
+
+    def compute(logits: Tensor, mask: Tensor) -> Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            return torch.stack([term(logits.float(), mask) for term in terms]).sum()
+
+    return compute
+
+
+def _smp_loss(loss_class: type[nn.Module], logits: Tensor, mask: Tensor, **settings: object) -> Tensor:
+    binary = logits.shape[1] == 1
+    compute = loss_class(BINARY_MODE if binary else MULTICLASS_MODE, **settings)
+    value: Tensor = compute(logits, mask.float() if binary else mask.squeeze(1).long())
+    return value
+
+
+def _foreground(logits: Tensor) -> list[int] | None:
+    # With one channel, smp expects no list.
+    return list(range(1, logits.shape[1])) or None

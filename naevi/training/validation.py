@@ -1,0 +1,40 @@
+"""Score a network on the validation images during training."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from naevi.dataset import PreparedImages
+from naevi.images import Pixels
+from naevi.metrics import confusion_counts, overlap_scores
+from naevi.models.device import ComputeSettings
+from naevi.models.prediction import predict_probabilities, to_class_map, to_logits
+from naevi.training.checkpoint import HistoryRow
+from naevi.training.losses import LossFunction
+
+CHUNK_SIZE = 256  # validation images in memory at a time
+
+
+def validate(
+    network: nn.Module, validation: PreparedImages, loss_function: LossFunction, compute: ComputeSettings
+) -> tuple[HistoryRow, Pixels]:
+    """Return val_loss, val_dice and val_iou, and the predictions, uint8 (N, H, W) of class numbers.
+
+    Scores are means over images and classes at the training size, without test-time augmentation or postprocessing.
+    """
+    total_loss, scores, predictions = 0.0, [], []
+    chunks = (torch.split(tensor, CHUNK_SIZE) for tensor in (validation.images, validation.masks))
+    for images, masks in zip(*chunks, strict=True):
+        probability = predict_probabilities(network, images, compute)
+        prediction = to_class_map(probability, 0.5).cpu().numpy()
+        predictions.append(prediction)
+        scores.append(overlap_scores(confusion_counts(masks[:, 0].cpu(), prediction, classes=validation.classes)))
+        total_loss += loss_function(to_logits(probability), masks.to(compute.device)).item() * len(images)
+    table = pd.concat(scores)
+    row = {
+        "val_loss": total_loss / len(validation),
+        "val_dice": float(table.dice.mean()),
+        "val_iou": float(table.iou.mean()),
+    }
+    return row, np.concatenate(predictions)

@@ -1,0 +1,124 @@
+"""The data set is read from NAEVI_SOURCE, otherwise from data/external, otherwise from a known address."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from naevi.datasets.locate import find_source
+from naevi.errors import UserError
+from naevi.workspace import Workspace
+from tests.datasets.archive_files import FILES, IMAGES, contents, pack
+from tests.helpers import HERE
+
+
+@pytest.fixture
+def site(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Yield the address of a server with ph2.zip and page.zip (a web page), but without gone.zip."""
+    (folder / "site").mkdir()
+    pack(FILES, folder / "site" / "ph2.zip")
+    (folder / "site" / "page.zip").write_bytes(b"<!DOCTYPE html><title>Sign in</title>")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder / "site"))) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_environment_variable_has_priority(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("data/external").mkdir()
+    Path("data/external/picture.bmp").touch()
+    monkeypatch.setenv("NAEVI_SOURCE", str(unpacked))
+
+    assert find_source(HERE, (), "nothing is here") == unpacked
+
+
+def test_a_source_that_does_not_exist_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAEVI_SOURCE", "PH2Dataset.rar")
+
+    message = r"^NAEVI_SOURCE is PH2Dataset.rar, which doesn't exist\. Set it to a folder or an archive \(.zip, .tar, "
+    with pytest.raises(UserError, match=message):
+        find_source(HERE, (), "nothing is here")
+
+
+def test_an_address_in_the_environment_variable_is_downloaded(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAEVI_SOURCE", f"{site}/ph2.zip")
+
+    source = find_source(HERE, (), "nothing is here")
+
+    assert re.fullmatch(r"data/external/ph2-[0-9a-f]{8}\.zip", str(source))
+    assert contents(source) == IMAGES
+
+
+def test_an_address_in_the_environment_variable_that_is_a_web_page_is_an_error(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAEVI_SOURCE", f"{site}/page.zip")
+
+    with pytest.raises(UserError) as error:
+        find_source(HERE, [f"{site}/ph2.zip"], "nothing is here")
+
+    assert str(error.value) == (
+        f"{site}/page.zip is a web page (a login or a list of links), not an archive. "
+        "Download it in another way and set NAEVI_SOURCE to the file."
+    )
+    assert list(Path("data/external").iterdir()) == []
+
+
+def test_data_external_is_used_if_it_contains_anything(folder: Path) -> None:
+    Path("data/external").mkdir()
+    Path("data/external/picture.bmp").touch()
+
+    assert find_source(HERE, ["http://127.0.0.1:1/ph2.zip"], "nothing is here") == Path("data/external")
+
+
+@pytest.mark.parametrize("ignored", [[], [".gitignore", "ph2-12345678.zip.part", "ph2-12345678.zip.etag.part"]])
+def test_the_first_address_with_an_archive_is_used(
+    site: str, ignored: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("data/external").mkdir()
+    for name in ignored:
+        Path("data/external", name).touch()
+
+    source = find_source(HERE, [f"{site}/{name}.zip" for name in ("gone", "page", "ph2", "never")], "nothing is here")
+
+    assert contents(source) == IMAGES
+    assert caplog.messages == [
+        f"{site}/gone.zip can't be downloaded (404 File not found). "
+        "Download it in another way and set NAEVI_SOURCE to the file.",
+        f"{site}/page.zip is a web page (a login or a list of links), not an archive. "
+        "Download it in another way and set NAEVI_SOURCE to the file.",
+    ]
+    assert find_source(HERE, (), "nothing is here") == Path("data/external")
+
+
+@pytest.mark.parametrize("empty_folder", [True, False])
+@pytest.mark.parametrize("addresses", [[], ["http://127.0.0.1:1/ph2.zip"]])
+def test_without_a_source_the_error_says_what_to_do(
+    folder: Path, empty_folder: bool, addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    if empty_folder:
+        Path("data/external").mkdir()
+
+    with pytest.raises(UserError, match=r"^nothing is here\nbut this may help$"):
+        find_source(HERE, addresses, "nothing is here\nbut this may help")
+
+
+def test_data_external_belongs_to_the_workspace(folder: Path) -> None:
+    workspace = Workspace(folder / "other")
+    workspace.external_data.mkdir(parents=True)
+    (workspace.external_data / "image.bmp").touch()
+
+    assert find_source(workspace, (), "nothing is here") == folder / "other" / "data" / "external"

@@ -1,0 +1,208 @@
+"""Masks of new images: the same bytes as those of the cross-validation."""
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from naevi.config import Config
+from naevi.deploy.predict import REGION_COLUMNS, predict_images
+from naevi.errors import UserError
+from naevi.files import read_csv
+from naevi.images import read_mask, write_image
+from naevi.inference.segmenter import Segmenter, load_segmenter
+from tests import pipeline
+from tests.deploy.predictors import write_predictor
+from tests.helpers import HERE
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path, config_with: Callable[[dict[str, Any]], Config], torch_threads: None) -> Segmenter:
+    """A predictor with random weights."""
+    return load_segmenter(write_predictor(tmp_path / "predictor", config_with({})))
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A random image of 40 x 30 px."""
+    write_image(tmp_path / "image.png", np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
+    return tmp_path / "image.png"
+
+
+def test_a_folder_is_overwritten_only_with_force(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
+    out = tmp_path / "new" / "out"
+    assert predict_images(segmenter, [image], out, force=False) == []
+    mask = out / "masks" / "image.png"
+    assert read_mask(mask).shape == (30, 40)
+    mask.write_bytes(b"")
+
+    with pytest.raises(UserError, match=r"--out .*out already exists\. Choose a new name, or overwrite it with --f"):
+        predict_images(segmenter, [image], out, force=False)
+
+    assert mask.read_bytes() == b""
+    predict_images(segmenter, [image], out, force=True)
+    assert read_mask(mask).shape == (30, 40)
+
+
+def test_an_empty_folder_is_new(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
+    (tmp_path / "out").mkdir()
+
+    assert predict_images(segmenter, [image], tmp_path / "out", force=False) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "out", "message"),
+    [
+        (["image.png", "nowhere.jpg"], "out", r"There is no .*nowhere\.jpg\. Check the spelling"),
+        (["image.png"], "image.png", r"--out .*image\.png is a file\. Choose the name of a folder\."),
+        (["image.png", "image.png"], "out", r"would both be written to image\.png\. Predict them separately"),
+    ],
+)
+def test_wrong_paths_are_user_errors(
+    tmp_path: Path, segmenter: Segmenter, image: Path, images: list[str], out: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        predict_images(segmenter, [tmp_path / name for name in images], tmp_path / out, force=False)
+
+
+def test_unreadable_files_are_skipped_with_a_warning(
+    tmp_path: Path, segmenter: Segmenter, image: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    letter = tmp_path / "letter.jpg"
+    letter.write_bytes(b"%PDF-1.7 not an image")
+
+    assert predict_images(segmenter, [letter, image], tmp_path / "out", force=False) == [str(letter)]
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"skipped: {letter} can't be read as an image: its format is unknown."
+    ]
+    assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["image.png"]
+
+
+@pytest.fixture(scope="module")
+def predicted(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The test images of fold 0, some in a folder and some in an archive, and two unreadable files."""
+    given, out = tmp_path_factory.mktemp("given"), tmp_path_factory.mktemp("predicted") / "out"
+    split = read_csv(small_repository / HERE.split)
+    names = split.image_id[split["0"] == "test"].tolist()
+    (given / "some").mkdir()
+    with zipfile.ZipFile(given / "others.zip", "w") as archive:
+        for index, name in enumerate(names):
+            image = small_repository / HERE.raw / "images" / f"{name}.png"
+            if index % 2:
+                archive.write(image, f"in/{name}.png")
+            else:
+                shutil.copy(image, given / "some")
+    (given / "some" / "letter.jpg").write_bytes(b"%PDF-1.7 not an image")
+    half = (small_repository / HERE.raw / "images" / f"{names[0]}.png").read_bytes()
+    (given / "some" / "half.png").write_bytes(half[: len(half) // 2])
+    sources = [str(given / "some"), str(given / "others.zip")]
+    command = ["python", "-m", "naevi", "predict", *sources, "--model", "data/models/0", "--out", str(out)]
+    printed = pipeline.run(small_repository, *command, check=False)
+    return out, printed
+
+
+@pytest.mark.slow
+def test_masks_are_those_of_the_cross_validation(small_repository: Path, predicted: tuple[Path, str]) -> None:
+    out, _ = predicted
+    masks = sorted((out / "masks").iterdir())
+
+    assert len(masks) == 10
+    for file in masks:
+        assert file.read_bytes() == (small_repository / HERE.predictions / file.name).read_bytes()
+        with Image.open(out / "overlays" / f"{file.stem}.jpg") as overlay:
+            assert overlay.size == (96, 64)
+
+
+@pytest.mark.slow
+def test_the_table_agrees_with_the_masks(predicted: tuple[Path, str]) -> None:
+    out, _ = predicted
+    table = pd.read_csv(out / "lesions.csv")
+
+    assert table.columns.tolist() == REGION_COLUMNS
+    for name, rows in table.groupby("image"):
+        assert rows.area_px.sum() == (read_mask(out / "masks" / f"{name}.png") > 0).sum()
+    assert table.confidence.between(0, 1).all()
+
+
+@pytest.mark.slow
+def test_the_command_skips_unreadable_files(predicted: tuple[Path, str]) -> None:
+    _, printed = predicted
+
+    assert "letter.jpg can't be read as an image: its format is unknown." in printed
+    assert "half.png can't be read as an image" in printed
+    assert printed.endswith("naevi: 2 file(s) were skipped because they can't be read as images, see above.\n")
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
+def test_the_command_overwrites_only_with_force(small_repository: Path, predicted: tuple[Path, str]) -> None:
+    out, _ = predicted
+    image = next((small_repository / HERE.raw / "images").iterdir())
+    command = ["python", "-m", "naevi", "predict", str(image), "--out", str(out)]
+
+    printed = pipeline.run(small_repository, *command, check=False)
+    assert printed == f"naevi: --out {out} already exists. Choose a new name, or overwrite it with --force.\n"
+
+    pipeline.run(small_repository, *command, "--force")
+    assert set(pd.read_csv(out / "lesions.csv").image) <= {image.stem}
+
+
+@pytest.mark.slow
+def test_a_model_can_come_from_mlflow(small_repository: Path, tmp_path: Path, predicted: tuple[Path, str]) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{small_repository / 'mlflow.db'}")
+    (run,) = client.search_runs(["1"], "tags.kind = 'model' and tags.item = '0' and attributes.status = 'FINISHED'")
+    name = next(file.stem for file in (predicted[0] / "masks").iterdir())
+    command = ["python", "-m", "naevi", "predict", f"data/raw/images/{name}.png", "--out", str(tmp_path / "out")]
+
+    pipeline.run(small_repository, *command, "--model", f"runs:/{run.info.run_id}/model")
+
+    mask, expected = (folder / "masks" / f"{name}.png" for folder in (tmp_path / "out", predicted[0]))
+    assert mask.read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_predictor_works_outside_the_repository(
+    small_repository: Path, tmp_path: Path, predicted: tuple[Path, str]
+) -> None:
+    """In a folder without params.yaml, with the predictor alone: the same bytes as inside."""
+    predictor = shutil.copytree(small_repository / HERE.predictor, tmp_path / "predictor")
+    image = next((small_repository / HERE.raw / "images").iterdir())
+    command = ["python", "-m", "naevi", "predict", str(image), "--out"]
+    environment = {"PYTHONPATH": str(small_repository)}
+
+    pipeline.run(small_repository, *command, str(tmp_path / "inside"))
+    pipeline.run(tmp_path, *command, "outside", "--model", predictor.name, **environment)
+
+    for name in (f"masks/{image.stem}.png", f"overlays/{image.stem}.jpg", "lesions.csv"):
+        assert (tmp_path / "outside" / name).read_bytes() == (tmp_path / "inside" / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data/raw/images", "--model", "models:/nothing@champion"], "models:/nothing@champion"),
+        (["data/raw/images", "--model", "data/models/7"], "data/models/7 is not a predictor"),
+        (
+            ["data/raw/images", "data/raw/images"],
+            "would both be written to phantom-00000.png. Predict them separately",
+        ),
+    ],
+)
+def test_the_command_explains_user_errors(
+    small_repository: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    command = ["python", "-m", "naevi", "predict", *arguments, "--out", str(tmp_path / "out")]
+
+    printed = pipeline.run(small_repository, *command, check=False)
+
+    assert message in printed
+    assert "Traceback" not in printed

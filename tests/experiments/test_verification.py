@@ -1,0 +1,119 @@
+"""Differences between MLflow and git are found and repaired."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from naevi.experiments.demo import commit
+from tests import pipeline
+
+
+@pytest.fixture(scope="module")
+def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small repository with its result committed, and an experiment with one fold."""
+    folder = pipeline.copy(small_repository, tmp_path_factory.mktemp("verification") / "repository")
+    commit(folder, "Run it")
+    settings = ("--set-param", "cv.models=[0]", "--set-param", "train.epochs=1")
+    pipeline.run(folder, "dvc", "exp", "run", "--temp", "--name", "short", *settings)
+    return folder
+
+
+def verify(folder: Path) -> list[str]:
+    """Return the lines that `verify` prints, whether it succeeds or fails."""
+    return pipeline.run(folder, "python", "-m", "naevi", "verify", check=False).splitlines()
+
+
+def client(folder: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def runs(folder: Path, condition: str = "") -> list[Any]:
+    """Return the runs that meet a condition."""
+    return list(client(folder).search_runs(["1"], condition))
+
+
+VERIFIED = ["verified: all 2 results in git have one complete run in MLflow."]
+
+
+def test_without_differences_nothing_changes(repository: Path) -> None:
+    before = {run.info.run_id: run.data.tags for run in runs(repository)}
+
+    assert verify(repository) == VERIFIED
+    assert {run.info.run_id: run.data.tags for run in runs(repository)} == before
+    assert len(before) == 6  # two results, three models and one
+
+
+def test_lost_runs_are_recorded_again(repository: Path) -> None:
+    head = pipeline.run(repository, "git", "rev-parse", "--short=7", "HEAD").strip()
+    (model,) = (run for run in runs(repository, "tags.kind = 'model' and params.item = '1'"))
+    client(repository).delete_run(model.info.run_id)
+    (result,) = runs(repository, "tags.dvc.experiments = 'short'")
+    client(repository).delete_run(result.info.run_id)
+
+    assert verify(repository) == [
+        f"{head}: 1 of its models missing in MLflow. Recorded from the files.",
+        "short: missing in MLflow. Recorded from the files.",
+        *VERIFIED,
+    ]
+    (again,) = runs(repository, "tags.dvc.experiments = 'short'")
+    assert again.data.metrics == result.data.metrics
+    assert again.data.params == result.data.params
+    assert verify(repository) == VERIFIED
+
+
+def test_a_run_whose_process_has_ended_is_killed(repository: Path) -> None:
+    (known,) = runs(repository, "tags.dvc.experiments = 'short'")
+    host, number, _ = known.data.tags["process"].split()
+    gone = client(repository).create_run("1", run_name="gone", tags={"process": f"{host} {number} 1.0"})
+    client(repository).create_run("1", run_name="elsewhere", tags={"process": f"not-{host} {number} 1.0"})
+
+    assert verify(repository) == [
+        "gone: its process has ended, so it is KILLED now.",
+        "elsewhere: still running, here or on another machine.",
+        *VERIFIED,
+    ]
+    assert client(repository).get_run(gone.info.run_id).info.status == "KILLED"
+    assert verify(repository)[1:] == VERIFIED
+
+
+def test_duplicates_are_deleted_and_names_are_added(repository: Path) -> None:
+    (known,) = runs(repository, "tags.dvc.experiments = 'short'")
+    duplicate = client(repository).create_run("1", tags=known.data.tags)
+    client(repository).set_terminated(duplicate.info.run_id)
+    client(repository).delete_tag(known.info.run_id, "dvc.experiments")
+
+    lines = verify(repository)
+
+    assert f"short: recorded twice. Run {duplicate.info.run_id} was deleted." in lines
+    assert "short: added the experiment names short." in lines
+    assert [run.info.run_id for run in runs(repository, "tags.dvc.experiments = 'short'")] == [known.info.run_id]
+
+
+def test_results_that_are_not_in_git_are_tagged_and_kept(repository: Path, tmp_path: Path) -> None:
+    folder = pipeline.copy(repository, tmp_path / "repository")
+    (result,) = runs(folder, "tags.dvc.experiments = 'short'")
+    pipeline.run(folder, "dvc", "exp", "remove", "short")
+
+    assert "short: in no commit and no experiment. It is tagged orphan = true." in verify(folder)
+    assert [run.info.run_id for run in runs(folder, "tags.orphan = 'true'")] == [result.info.run_id]
+
+    client(folder).set_tag(result.info.run_id, "dvc.baseline", "0" * 40)  # of another clone
+    client(folder).delete_tag(result.info.run_id, "orphan")
+    assert not any("orphan" in line for line in verify(folder))
+
+
+def test_a_result_that_cannot_be_recorded_is_reported(repository: Path, tmp_path: Path) -> None:
+    folder = pipeline.copy(repository, tmp_path / "repository")
+    (result,) = runs(folder, "tags.dvc.experiments = 'short'")
+    client(folder).delete_run(result.info.run_id)
+    shutil.rmtree(folder / ".dvc" / "cache")
+
+    lines = verify(folder)
+
+    assert lines[-2].startswith(
+        "short: missing in MLflow. It can't be recorded: data/prepared/lesions.csv is in no cache"
+    )
+    assert lines[-1] == "naevi: 1 of 2 results in git have no complete run in MLflow. See above."

@@ -1,0 +1,97 @@
+"""The report is written from the files of a workspace. The same result gives the same bytes."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from naevi.files import write_csv, write_json
+from naevi.provenance import result_fingerprint
+from naevi.reporting.report import publish_report, write_report
+from naevi.reporting.result import ReportData
+from naevi.reporting.selection import ExampleImage
+from naevi.workspace import Workspace
+from stages import report
+from tests.helpers import HERE
+from tests.reporting.report_data import PLOTS, Tiny
+
+
+@pytest.mark.slow
+def test_the_same_result_gives_the_same_files(result: ReportData, examples: list[ExampleImage], folder: Path) -> None:
+    """Files of an earlier result are removed."""
+
+    def written() -> dict[str, bytes]:
+        write_report(HERE, result, examples)
+        return {str(path): path.read_bytes() for path in Path("reports").rglob("*") if path.is_file()}
+
+    first = written()
+    (HERE.figures / "001_other.png").write_bytes(b"")
+
+    assert written() == first
+    assert set(first) == {
+        "reports/report.html",
+        "reports/report.md",
+        *(f"reports/figures/{name}.png" for name in PLOTS if name != "others"),
+        *(f"reports/figures/{example.name}" for example in examples),
+    }
+    assert len(first["reports/report.html"]) < 6_000_000
+
+
+def write_inputs(result: ReportData, tiny: Tiny, predictions: Path) -> None:
+    """Write what the earlier stages of the pipeline would have written into the current folder."""
+    shutil.copytree(tiny.workspace.raw, HERE.raw)
+    shutil.copytree(predictions, HERE.predictions)
+    HERE.prepared.mkdir()
+    shutil.copy(tiny.workspace.image_table, HERE.image_table)
+    for model in result.models:
+        HERE.model(model["item"]).mkdir(parents=True)
+        write_json(HERE.model(model["item"]) / "model.json", model)
+    HERE.metrics.parent.mkdir()
+    write_json(HERE.metrics, result.metrics)
+    write_json(HERE.data_statistics, result.statistics)
+    assert result.curves is not None
+    for path, rows in (
+        (HERE.per_image, result.per_image),
+        (HERE.curves, result.curves),
+        (HERE.reliability, result.reliability),
+        (HERE.thresholds, result.thresholds),
+        (HERE.risk_coverage, result.risk_coverage),
+    ):
+        write_csv(path, rows)
+
+
+@pytest.mark.slow
+def test_the_stage_reads_what_the_others_wrote(
+    result: ReportData, tiny: Tiny, predictions: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "load_config", lambda workspace: result.config)
+    write_inputs(result, tiny, predictions)
+    (HERE.results / "earlier").mkdir(parents=True)
+    write_json(HERE.results / "earlier" / "metrics.json", result.metrics)
+
+    report.main()
+
+    fingerprint = result_fingerprint(result.config, result.models, result.metrics)
+    html, markdown = (path.read_text(encoding="utf-8") for path in (HERE.report_html, HERE.report_md))
+    assert fingerprint in html
+    assert fingerprint in markdown
+    for path in (HERE.metrics, HERE.per_image, HERE.curves, HERE.image_table, HERE.data_statistics):
+        assert f"| `{path.as_posix()}` | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |" in markdown
+
+
+@pytest.mark.slow
+def test_two_workspaces_in_one_process(
+    result: ReportData, tiny: Tiny, predictions: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The report of another workspace has the same bytes, and nothing is written to the current folder."""
+    write_inputs(result, tiny, predictions)
+    elsewhere = Workspace(tmp_path_factory.mktemp("elsewhere"))
+    shutil.copytree(folder, elsewhere.root, dirs_exist_ok=True)
+    publish_report(elsewhere, result.config, result.models, result.curves)
+    assert not HERE.report_html.exists()
+
+    publish_report(HERE, result.config, result.models, result.curves)
+
+    for path in (HERE.report_html, HERE.report_md):
+        assert (elsewhere.root / path).read_bytes() == path.read_bytes()

@@ -1,0 +1,277 @@
+"""Page and Markdown show what metrics.json, data.json and the models contain."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from naevi.config import Config, flatten
+from naevi.evaluation.summary import ALL_SCORES, summarize_cross_validation
+from naevi.provenance import data_digest
+from naevi.reporting.formatting import format_parameters
+from naevi.reporting.literature import PH2_RESULTS
+from naevi.reporting.report import draw_plots, render_markdown
+from naevi.reporting.result import RecordedResult, ReportData
+from naevi.reporting.scores import SCORE_LABELS
+from naevi.reporting.selection import ExampleImage
+from tests.reporting.report_data import PIXELS, as_ph2, model_json, page
+
+SYNTHETIC = "phantoms, not patients"
+
+
+def test_headlines_are_those_of_metrics_json(result: ReportData, examples: list[ExampleImage]) -> None:
+    html, markdown = page(result, examples), render_markdown(result)
+    for score in ("dice", "iou"):
+        mean, low, high, median, p05 = (
+            f"{result.metrics[score][key]:.3f}" for key in ("mean", "low", "high", "median", "p05")
+        )
+        assert f"<strong>{mean}</strong> 95&nbsp;% interval {low} to {high}<" in html
+        assert f"<dd>{median}</dd>" in html
+        assert f"<dd>{p05}</dd>" in html
+        assert f"| **{mean}** | {low} to {high} | {median} | {p05} |" in markdown
+
+
+def test_every_number_of_the_headline_is_in_metrics_json(result: ReportData, examples: list[ExampleImage]) -> None:
+    """Five numbers each for Dice and IoU, two means in the sentence below. Nothing else has three decimals."""
+    html = page(result, examples)
+    headline = re.sub(r"<svg.*?</svg>", "", html[html.index('class="headline"') : html.index("Not a medical device")])
+    shown = re.findall(r"\b\d\.\d{3}\b", headline)
+
+    known = {f"{value:.3f}" for value in flatten(result.metrics).values()}
+    assert len(shown) == 12
+    assert set(shown) <= known
+
+
+def test_tables_contain_every_subgroup_and_fold(result: ReportData, examples: list[ExampleImage]) -> None:
+    html, markdown = page(result, examples), render_markdown(result)
+    for key in ("by_diagnosis", "by_area", "by_frame", "by_corners", "fold"):
+        assert result.metrics[key]
+        for scores in result.metrics[key].values():
+            dice, low, high = (f"{scores[name]:.3f}" for name in ("dice", "low", "high"))
+            assert f"<td>{scores['images']}</td><td>{dice}</td><td>{low} to {high}</td>" in html
+            assert f"| {scores['images']} | {dice} | {low} to {high} |" in markdown
+    for fold, validation in (("0", "0.625"), ("1", "0.375")):
+        dice = f"{result.metrics['fold'][fold]['dice']:.3f}"
+        assert f'<th scope="row">{fold}</th><td>10</td><td>{dice}</td><td>{validation}</td>' in html
+        assert f"| {fold} | 10 | {dice} | {validation} |" in markdown
+
+
+def test_every_score_has_its_distribution_and_pooled_scores_are_called_micro(result: ReportData) -> None:
+    markdown = render_markdown(result)
+
+    assert set(SCORE_LABELS) == set(ALL_SCORES)
+    for name, (label, digits) in SCORE_LABELS.items():
+        assert f"| {label} | {result.metrics[name]['mean']:.{digits}f} |" in markdown
+    assert f"| Dice, micro (all pixels pooled) | {result.metrics['micro']['dice']:.3f} |" in markdown
+
+
+def test_a_score_that_no_image_has_is_left_out(result: ReportData) -> None:
+    markdown = render_markdown(replace(result, metrics=result.metrics | {"area_error": {}}))
+
+    assert "area error" not in markdown
+
+
+def test_the_weakest_subgroup_is_named(result: ReportData, examples: list[ExampleImage]) -> None:
+    """Folds are not a property of an image, and a property that all images share has no subgroups."""
+    one = {"images": 20, "dice": 0.1, "low": 0.1, "high": 0.1, "iou": 0.1}
+    parts = {f"by_{name}": {"x": one} for name in ("diagnosis", "frame", "corners")} | {"fold": {"0": one, "1": one}}
+    area = {"small": one | {"dice": 0.5, "low": 0.25, "high": 0.75}, "large": one | {"dice": 0.75}}
+    weak = replace(result, metrics=result.metrics | parts | {"by_area": area})
+
+    for text in (page(weak, examples), render_markdown(weak)):
+        named = re.findall(r"Lowest mean Dice: smallest third, .*? \(mask area\), 0.500, .*? 0.250 to 0.750", text)
+        assert len(named) == 2  # in the section and in the model card
+
+
+def test_failure_detection_counts_the_worst_among_the_least_confident(
+    result: ReportData, examples: list[ExampleImage]
+) -> None:
+    """Confidence follows Dice here: the 4 least confident of 20 images are the 4 worst; 6 are shown as worst."""
+    html, markdown = page(result, examples), render_markdown(result)
+    kept = result.metrics["kept"]["dice_at_80"]
+    for text in (html, markdown):
+        assert "(Spearman): 1.000. 4 of the 6 worst images are among the 4 least confident of 20." in text
+    assert f"| most confident 80 % | {kept:.3f} | {kept:.3f} |" in markdown
+
+
+def test_the_upper_bound_ranks_images_by_their_dice(result: ReportData) -> None:
+    (axes,) = draw_plots(result)["risk_coverage"].axes
+    upper_bound = next(line for line in axes.lines if line.get_label() == "upper bound")
+
+    best_first = sorted(result.per_image.dice, reverse=True)
+    means = [sum(best_first[:number]) / number for number in range(1, 21)]
+    assert upper_bound.get_ydata().tolist() == pytest.approx(means)
+    assert upper_bound.get_xdata().tolist() == pytest.approx([5 * number for number in range(1, 21)])
+
+
+def test_a_constant_confidence_has_no_correlation(result: ReportData) -> None:
+    same = replace(result, per_image=result.per_image.assign(confidence=0.5))
+
+    assert "(Spearman): n/a." in render_markdown(same)
+
+
+def test_published_results_are_shown_for_ph2_only(
+    result: ReportData, examples: list[ExampleImage], config_with: Callable[[dict[str, Any]], Config]
+) -> None:
+    lesson = {"images": 200, "dice": {"mean": 0.9, "low": 0.8, "high": 0.95}, "iou": {"mean": 0.7}}
+    recorded = RecordedResult("lesson-12-unet", "reports/results/lesson-12-unet", lesson)
+    others = replace(result, recorded=[recorded])
+
+    for text in (page(others, examples), render_markdown(others)):
+        assert "DermoMamba" not in text
+        assert "lesson-12-unet" not in text
+    real = as_ph2(others, config_with)
+    for text in (page(real, examples), render_markdown(real)):
+        assert "Protocols differ" in text
+        assert "this pipeline, 200 images, settings in reports/results/lesson-12-unet" in text
+        assert all(other.source in text and other.protocol in text for other in PH2_RESULTS)
+    assert "| lesson-12-unet | 0.900 | 0.800 to 0.950 | 0.700 |" in render_markdown(real)
+    assert "| DermoMamba | 0.9556 |  | 0.9157 |" in render_markdown(real)
+    assert "others" in draw_plots(real)
+    assert "others" not in draw_plots(result)
+
+
+def test_data_are_those_of_data_json(result: ReportData, examples: list[ExampleImage]) -> None:
+    changed = result.statistics | {"near_duplicates": 3, "near_duplicate_correlation": 0.875}
+    changed["all"] = changed["all"] | {"touches_frame": 17, "dark_corners": 13}
+    other = replace(result, statistics=changed)
+
+    assert "3 pairs of images whose 32 by 32 px gray thumbnails correlate at 0.875 or more." in page(other, examples)
+    assert re.search(r"^\| all \| 20 \| 96 \| 64 \| .* \| 17 \| 13 \|$", render_markdown(other), re.MULTILINE)
+
+
+def test_the_model_card_is_derived_from_the_result(result: ReportData, examples: list[ExampleImage]) -> None:
+    for text in (page(result, examples), render_markdown(result)):
+        card = text[text.rindex("Model card") :]
+        assert "The network is unet with the encoder resnet18 (weights: imagenet)." in card
+        assert "8 (fold 0), 8 (fold 1), 20 (all)." in card
+        assert "It is not a medical device" in card
+        assert "say nothing about patients" in card
+        assert f"{result.metrics['dice']['mean']:.3f}" in card
+
+
+def test_synthetic_images_are_labeled_at_the_top_and_beside_every_headline(
+    result: ReportData, examples: list[ExampleImage]
+) -> None:
+    html, markdown = page(result, examples), render_markdown(result)
+
+    body = html[html.index("<body>") :]
+    assert body.index(SYNTHETIC) < body.index("<h1>")
+    assert all(
+        f'<span class="badge">{SYNTHETIC}</span>' in part for part in re.findall(r'<h2 id="headline.*?</h2>', html)
+    )
+    assert markdown.index(SYNTHETIC) < markdown.index("| Dice")
+    for score in ("Dice", "IoU"):
+        assert f"| {score} ({SYNTHETIC}) |" in markdown
+    assert "Mendonça" not in html + markdown
+
+
+def test_ph2_is_cited_and_not_labeled_as_synthetic(
+    result: ReportData, examples: list[ExampleImage], config_with: Callable[[dict[str, Any]], Config]
+) -> None:
+    real = as_ph2(result, config_with)
+    for text in (page(real, examples), render_markdown(real)):
+        assert SYNTHETIC not in text
+        assert "Mendonça" in text
+
+
+def test_it_is_not_a_medical_device(result: ReportData, examples: list[ExampleImage]) -> None:
+    for text in (page(result, examples), render_markdown(result)):
+        text = text.replace("<strong>", "**").replace("</strong>", "**").replace("&#39;", "'")
+        assert "**Not a medical device.** Don't use it for diagnosis or treatment." in text
+
+
+def test_every_parameter_is_shown(result: ReportData, examples: list[ExampleImage]) -> None:
+    html, markdown = page(result, examples), render_markdown(result)
+    shown = format_parameters(result.config.model_copy(update={"model": result.network}))
+
+    assert shown["train.augment.rotation"] == "30"
+    assert shown["cv.models"] == "[0, 1, all]"
+    assert shown["evaluate.flips"] == "true"
+    assert shown["model.encoder"] == "resnet18"
+    assert {name.split(".")[0] for name in shown} == set(result.config.model_dump())
+    for name, value in shown.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in html
+        assert f"| `{name}` | `{value}` |" in markdown
+
+
+def test_fingerprints_and_hashes_are_shown(result: ReportData, examples: list[ExampleImage]) -> None:
+    digest = data_digest(result.image_table, result.image_table.image_id.tolist())["digest"]
+    for text in (page(result, examples).replace("&#39;", "'"), render_markdown(result)):
+        assert "tags.fingerprint = 'fingerprint-of-result'" in text
+        assert digest in text
+        for model in result.models:
+            assert model["fingerprint"] in text
+            assert model["sha256"] in text
+
+
+def test_if_models_differ_both_values_are_shown(result: ReportData) -> None:
+    models = [model_json("0"), model_json("1", threads=4), model_json("all")]
+    text = render_markdown(replace(result, models=models))
+
+    assert "| `threads` | `1 / 4` |" in text
+    assert "| `device` | `cpu` |" in text
+
+
+def test_an_incomplete_cross_validation_says_so(result: ReportData) -> None:
+    assert "20 images, each tested once" in render_markdown(result)
+
+    half = result.per_image[result.per_image.fold == 1]
+    metrics = summarize_cross_validation(half, PIXELS, half, result.config.evaluate)
+    part = replace(result, per_image=half, metrics=metrics)
+    assert "10 of 20 images, each tested once" in render_markdown(part)
+    assert "1 of 2 folds" in render_markdown(part)
+
+
+def test_empty_masks_are_counted(result: ReportData, examples: list[ExampleImage]) -> None:
+    empty = replace(result, metrics=result.metrics | {"empty_masks": 3})
+    example = replace(examples[0], score=examples[0].score | {"tp": 0, "fn": 0, "fp": 2})
+
+    for text in (page(empty, [example]), render_markdown(empty)):
+        assert "3 masks are empty: their Dice and IoU are 1 if nothing was predicted, otherwise 0." in text
+    assert "nothing of the area missed, a false area of 2 pixels." in page(empty, [example])
+    assert "masks are empty" not in page(result, examples) + render_markdown(result)
+
+
+def test_several_classes_have_a_table(result: ReportData, examples: list[ExampleImage]) -> None:
+    one = {"images": 9, "dice": 1.0, "low": 1.0, "high": 1.0, "iou": 1.0}
+    classes = {"by_class": {"head": {"images": 9, "dice": 0.5, "low": 0.25, "high": 0.75, "iou": 0.125}, "body": one}}
+    several = replace(result, metrics=result.metrics | classes)
+
+    row = '<tr><th scope="row">head</th><td>9</td><td>0.500</td><td>0.250 to 0.750</td><td>0.125</td></tr>'
+    assert row in page(several, examples)
+    assert "| body | 9 | 1.000 | 1.000 to 1.000 | 1.000 |" in render_markdown(several)
+    assert "By class" not in render_markdown(result)
+
+
+def test_an_external_validation_names_its_model_and_has_no_folds(
+    result: ReportData, examples: list[ExampleImage]
+) -> None:
+    metrics = {key: value for key, value in result.metrics.items() if key not in ("folds", "fold", "val")}
+    model = model_json("all") | {"dataset": "ph2"}
+    external = replace(result, metrics=metrics, curves=None, models=[model])
+
+    html = page(external, examples)
+    for text in (html, render_markdown(external)):
+        assert "20 images, scored at their native size by the model all, which was trained on 20 images of PH2." in text
+        assert "It is unknown whether any of the tested images was used for training." in text
+        assert "Learning curves" not in text
+        assert "validation Dice" not in text
+        assert "split.folds" not in text
+        assert "no image is left to test it" not in text
+
+
+def test_markdown_has_no_images(result: ReportData) -> None:
+    text = render_markdown(result)
+
+    assert "data:" not in text.replace("data.", "")
+    assert "![" not in text
+    assert "<img" not in text
+    assert "\n\n\n" not in text
+
+
+def test_markdown_tables_have_as_many_cells_in_each_row(result: ReportData) -> None:
+    for table in re.findall(r"(?:^\|.*\n)+", render_markdown(result), re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1

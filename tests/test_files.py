@@ -1,0 +1,87 @@
+"""Folders that appear whole or not at all."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from naevi.files import atomic_file, atomic_folder, read_csv
+
+
+def layout(folder: Path) -> list[str]:
+    """All files, by name."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def write(path: Path, name: str) -> None:
+    """One file in a whole folder."""
+    with atomic_folder(path) as folder:
+        (folder / name).touch()
+
+
+def test_a_folder_is_replaced_and_its_parents_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "raw", "old")
+    write(tmp_path / "data" / "raw", "new")
+
+    assert layout(tmp_path) == ["data/raw/new"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    write(tmp_path / "raw", "old")
+
+    def fail() -> None:
+        with atomic_folder(tmp_path / "raw") as folder:
+            (folder / "half").touch()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+
+    assert layout(tmp_path) == ["raw/old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_what_a_killed_run_left_is_no_part_of_the_next(tmp_path: Path) -> None:
+    (tmp_path / "raw.partial").mkdir()
+    (tmp_path / "raw.partial" / "half").touch()
+    write(tmp_path / "raw", "new")
+
+    assert layout(tmp_path) == ["raw/new"]
+
+
+def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "one.bin"
+    path.write_bytes(b"old")
+
+    def fail() -> None:
+        with atomic_file(path) as partial:
+            partial.write_bytes(b"ha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+    with atomic_file(path) as partial:
+        partial.write_bytes(b"new")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"new"]
+
+
+def test_names_stay_the_text_that_they_are(tmp_path: Path) -> None:
+    names = ["007", "NA", "1e3", "nan", "None", 'a "b", c', "1.0", "ü"]
+    table = pd.DataFrame(dict.fromkeys(["image_id", "dataset", "diagnosis", "group", "class", "model"], names))
+    table.to_csv(tmp_path / "table.csv", index=False)
+
+    assert read_csv(tmp_path / "table.csv").equals(table)
+
+
+def test_numbers_are_numbers_and_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("image_id,height,dice\n1,2,0.5\n,3,\n")
+
+    table = read_csv(tmp_path / "table.csv")
+
+    assert table.height.tolist() == [2, 3]
+    assert table.dice.isna().tolist() == [False, True]
+    assert table.image_id.isna().tolist() == [False, True]
+    assert table.image_id[0] == "1"

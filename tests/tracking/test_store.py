@@ -1,0 +1,121 @@
+"""The store: where it is, two of them in one process, processes that create it at once, stale runs."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from naevi.errors import UserError
+from naevi.tracking import store
+from naevi.tracking.live import live_run
+from naevi.tracking.store import close_stale_runs, process_identity, search_runs, stored_results, tracking_uri
+from naevi.workspace import Workspace
+from tests import pipeline
+from tests.helpers import ROOT
+from tests.tracking.conftest import ORIGIN, add_store, all_runs, statuses
+
+RESULT = {"fingerprint": "r", "kind": "result", "children": "a b", "dvc.baseline": "c0ffee"}
+
+
+def test_the_store_is_the_repositorys_unless_one_is_named(
+    no_store: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert tracking_uri(no_store) == f"sqlite:///{no_store.root / 'mlflow.db'}"
+    assert tracking_uri(Workspace(no_store.root, tmp_path)) == f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+
+    assert tracking_uri(no_store) == "http://127.0.0.1:1"
+
+
+def test_two_workspaces_in_one_process_have_a_store_each(
+    workspace: Workspace, empty_store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = add_store(Workspace(tmp_path / "other"), empty_store)
+
+    for each in (workspace, other):
+        with live_run(each, ORIGIN):
+            pass
+
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert statuses(workspace) == statuses(other) == ["FINISHED"]
+    for each in (workspace, other):
+        (run,) = all_runs(each)
+        assert str(run.info.artifact_uri).startswith(each.mlflow_artifacts.as_uri())
+
+
+def test_a_file_that_is_not_a_store_is_a_user_error(no_store: Workspace) -> None:
+    no_store.mlflow_database.write_text("this is not a database", encoding="utf-8")
+
+    with pytest.raises(UserError, match=re.escape(f"sqlite:///{no_store.mlflow_database} can't be opened")):
+        store.connect(no_store)
+
+
+@pytest.mark.slow
+def test_processes_that_create_the_store_at_once_all_succeed(no_store: Workspace) -> None:
+    script = (
+        "import sys; from pathlib import Path; from naevi.tracking import store\n"
+        "from naevi.workspace import Workspace\n"
+        "client, experiment = store.connect(Workspace(Path(sys.argv[1]))); client.create_run(experiment)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, str(no_store.root)]
+    processes = [subprocess.Popen(command, env=environment) for _ in range(4)]
+
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0, 0]
+    assert len(statuses(no_store)) == 4
+
+
+def test_only_runs_whose_process_has_ended_are_stale(workspace: Workspace) -> None:
+    client, experiment = store.connect(workspace)
+    host, number, _ = process_identity().split(" ")
+    processes = {
+        "this process": process_identity(),
+        "its number, used before": f"{host} {number} 1.0",
+        "no such process": f"{host} {2**31 - 1} 1.0",
+        "another host": f"not-{socket.gethostname()} {number} 1.0",
+    }
+    for name, process in processes.items():
+        client.create_run(experiment, tags={"process": process, "fingerprint": name}, run_name=name)
+    client.create_run(experiment, run_name="no tag")
+
+    assert close_stale_runs(client, experiment, "its number, used before") == (["its number, used before"], [])
+    closed, alive = close_stale_runs(client, experiment)
+
+    assert sorted(closed) == ["no such process", "no tag"]
+    assert sorted(alive) == ["another host", "this process"]
+    found = {str(run.info.run_name) for run in search_runs(client, experiment, "attributes.status = 'KILLED'")}
+    assert found == {"its number, used before", "no such process", "no tag"}
+
+
+def test_a_stored_result_has_its_duplicates_and_counts_its_missing_models(workspace: Workspace) -> None:
+    client, experiment = store.connect(workspace)
+    child = client.create_run(experiment, tags={"fingerprint": "a", "kind": "model"})
+    named = RESULT | {"dvc.experiments": "fast slow"}
+    results = [client.create_run(experiment, tags=tags, run_name="unet r") for tags in (named, RESULT)]
+    for run in (child, *results):
+        client.set_terminated(run.info.run_id)
+    client.create_run(experiment, tags={"fingerprint": "b", "kind": "model"})  # RUNNING doesn't count
+
+    stored = stored_results(workspace)
+
+    assert list(stored) == ["r"]
+    assert stored["r"] == ("unet r", [run.info.run_id for run in results], 1, ["fast", "slow"], "c0ffee", False)
+    store.set_tag(workspace, results[0].info.run_id, "orphan", "true")
+    store.delete_run(workspace, results[1].info.run_id)
+    assert stored_results(workspace)["r"] == stored["r"]._replace(runs=[results[0].info.run_id], orphan=True)
+
+
+@pytest.mark.slow
+def test_tests_use_no_store_of_the_user(small_repository: Path) -> None:
+    script = (
+        "from naevi.tracking.store import tracking_uri; from naevi.workspace import current_workspace\n"
+        "print(tracking_uri(current_workspace()))"
+    )
+
+    assert pipeline.run(small_repository, "python", "-c", script).startswith(f"sqlite:///{small_repository}")

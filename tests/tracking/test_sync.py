@@ -1,0 +1,204 @@
+"""MLflow made to agree with the files of a workspace. tests/test_pipeline.py does it with the real pipeline."""
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+
+from naevi.config import Config
+from naevi.errors import UserError
+from naevi.files import read_json, write_csv, write_json, write_text
+from naevi.provenance import digest
+from naevi.tracking import store, sync
+from naevi.tracking.live import live_run
+from naevi.tracking.store import tracking_uri
+from naevi.tracking.sync import DvcExperiment, current_experiment, sync_result
+from naevi.workspace import Workspace
+from tests.tracking.conftest import ORIGIN, all_runs
+
+Overrides = dict[str, Any]
+NO_EXPERIMENT = DvcExperiment("", "")
+LOCK = "stages:\n  train@0:\n    outs:\n    - path: data/models/0\n      md5: 0af.dir\n"
+
+
+@pytest.fixture
+def config(config_with: Callable[[Overrides], Config]) -> Config:
+    """Two folds, and no model `all`."""
+    return config_with({"cv.models": [0, 1]})
+
+
+@pytest.fixture
+def result(workspace: Workspace) -> Workspace:
+    """A workspace with all files of a result of two folds."""
+    for item in ("0", "1"):
+        add_model(workspace, item)
+    for folder in (workspace.figures, workspace.prepared):
+        folder.mkdir(parents=True)
+    write_json(workspace.metrics, {"images": 2, "dice": {"mean": 0.5}})
+    write_csv(workspace.per_image, pd.DataFrame({"image_id": ["007", "NA"], "class": "lesion", "dice": [0.25, 0.75]}))
+    write_csv(workspace.image_table, pd.DataFrame({"image_id": ["NA", "007"], "sha256": ["a", "b"]}))
+    for file in (workspace.report_html, workspace.report_md, workspace.figures / "dice.png"):
+        write_text(file, file.name)
+    write_text(workspace.lock, LOCK)
+    return workspace
+
+
+def add_model(workspace: Workspace, item: str) -> None:
+    origin = {key: value for key, value in ORIGIN.items() if key != "fingerprint"} | {"item": item}
+    folder = workspace.model(item)
+    folder.mkdir(parents=True)
+    write_json(folder / "model.json", origin | {"fingerprint": digest(origin), "sha256": "0"})
+    write_csv(folder / "history.csv", pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25]}))
+
+
+def runs(workspace: Workspace, kind: str) -> list[mlflow.entities.Run]:
+    """The runs of a kind, all of which are FINISHED."""
+    found = [run for run in all_runs(workspace) if run.data.tags["kind"] == kind]
+    assert {run.info.status for run in found} <= {"FINISHED"}
+    return found
+
+
+def files(workspace: Workspace, run: mlflow.entities.Run, folder: str = "") -> set[str]:
+    client = mlflow.MlflowClient(tracking_uri(workspace))
+    return {file.path for file in client.list_artifacts(run.info.run_id, folder or None)}
+
+
+def test_the_experiment_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+    assert current_experiment() == NO_EXPERIMENT
+
+    monkeypatch.setenv("DVC_EXP_NAME", "strict")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
+
+    assert current_experiment() == ("strict", "c0ffee")
+
+
+def test_a_result_is_logged_with_its_models(result: Workspace, config: Config) -> None:
+    sync_result(result, config, DvcExperiment("strict", "c0ffee"))
+
+    (parent,) = runs(result, "result")
+    children = runs(result, "model")
+    assert parent.info.run_name == "strict"
+    assert parent.data.tags["dvc.baseline"] == "c0ffee"
+    assert parent.data.tags["dvc.experiments"] == "strict"
+    assert parent.data.tags["dvc.md5.data.models.0"] == "0af.dir"
+    assert parent.data.tags["children"].split() == [run.data.tags["fingerprint"] for run in children]
+    assert parent.data.metrics == {"images": 2.0, "dice.mean": 0.5}
+    assert parent.data.params["split.folds"] == "2"
+    (data,) = parent.inputs.dataset_inputs
+    assert (data.dataset.digest, data.dataset.profile) == (digest({"007": "b", "NA": "a"})[:32], '{"images": 2}')
+    assert files(result, parent) == {"report.html", "report.md", "metrics.json", "per_image.csv", "figures"}
+    assert files(result, parent, "figures") == {"figures/dice.png"}
+    assert [run.data.tags["item"] for run in children] == ["0", "1"]
+    for child in children:
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.tags["restored"] == "true"
+        assert child.data.metrics == {"train_loss": 0.25}
+        assert files(result, child, "model") == {"model/model.json", "model/history.csv"}
+
+
+def test_syncing_twice_changes_nothing_and_adds_the_names_of_experiments(result: Workspace, config: Config) -> None:
+    sync_result(result, config, NO_EXPERIMENT)
+    before = [(run.info.run_id, run.data.tags) for run in all_runs(result)]
+
+    sync_result(result, config, NO_EXPERIMENT)
+
+    assert [(run.info.run_id, run.data.tags) for run in all_runs(result)] == before
+    for name in ("one", "two", "one"):
+        sync_result(result, config, DvcExperiment(name, "c0ffee"))
+    (parent,) = runs(result, "result")
+    assert parent.data.tags["dvc.experiments"] == "one two"
+    assert len(all_runs(result)) == 3
+
+
+def test_runs_of_training_are_kept_and_duplicates_deleted(result: Workspace, config: Config) -> None:
+    origin = read_json(result.model("0") / "model.json")
+    with live_run(result, origin):
+        pass
+    (trained,) = all_runs(result)
+    sync_result(result, config, NO_EXPERIMENT)
+    client, experiment = store.connect(result)
+    (parent,) = runs(result, "result")
+    for tags in (parent.data.tags, trained.data.tags):
+        double = client.create_run(experiment, tags={key: tags[key] for key in ("kind", "fingerprint", "process")})
+        client.set_terminated(double.info.run_id)
+
+    sync_result(result, config, NO_EXPERIMENT)
+
+    assert [run.info.run_id for run in runs(result, "result")] == [parent.info.run_id]
+    first, second = runs(result, "model")
+    assert first.info.run_id == trained.info.run_id
+    assert "restored" not in first.data.tags
+    assert {run.data.tags["mlflow.parentRunId"] for run in (first, second)} == {parent.info.run_id}
+
+
+def test_models_whose_result_was_deleted_get_the_next_as_parent(result: Workspace, config: Config) -> None:
+    sync_result(result, config, NO_EXPERIMENT)
+    (deleted,) = runs(result, "result")
+    store.delete_run(result, deleted.info.run_id)
+
+    sync_result(result, config, NO_EXPERIMENT)
+
+    (parent,) = runs(result, "result")
+    assert parent.info.run_id != deleted.info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs(result, "model")} == {parent.info.run_id}
+
+
+def test_without_an_experiment_the_baseline_is_the_head_of_the_workspace(result: Workspace, config: Config) -> None:
+    sync_result(result, config, NO_EXPERIMENT)
+    (parent,) = runs(result, "result")
+    assert parent.data.tags["dvc.baseline"] == "none"
+    assert parent.info.run_name == f"unet-plain {parent.data.tags['fingerprint'][:8]}"
+    store.delete_run(result, parent.info.run_id)
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init",), (*who, "commit", "--allow-empty", "--message", "Start")):
+        subprocess.run(["git", "-C", str(result.root), *command], check=True, capture_output=True)
+
+    sync_result(result, config, NO_EXPERIMENT)
+
+    head = subprocess.run(["git", "-C", str(result.root), "rev-parse", "HEAD"], check=True, capture_output=True)
+    (parent,) = runs(result, "result")
+    assert parent.data.tags["dvc.baseline"] == head.stdout.decode().strip()
+
+
+def test_another_clone_that_records_the_same_result_leaves_one_run_of_each(
+    result: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server another clone can begin earlier, finish later, and delete our runs."""
+    client, experiment = store.connect(result)
+    set_parent, replaced = sync._set_parent, []
+
+    def replace_our_runs(*arguments: Any) -> None:
+        for run in all_runs(result) if not replaced else []:
+            kept = ("kind", "fingerprint", "process", "item", "children", "dvc.baseline")
+            tags = {key: value for key, value in run.data.tags.items() if key in kept}
+            earlier = client.create_run(experiment, start_time=run.info.start_time - 1, tags=tags)
+            client.set_terminated(earlier.info.run_id)
+            client.delete_run(run.info.run_id)
+            replaced.append(earlier.info.run_id)
+        set_parent(*arguments)
+
+    monkeypatch.setattr(sync, "_set_parent", replace_our_runs)
+
+    sync_result(result, config, DvcExperiment("strict", "c0ffee"))
+
+    (parent,) = runs(result, "result")
+    children = runs(result, "model")
+    assert len(children) == 2
+    assert {run.info.run_id for run in (parent, *children)} == set(replaced)
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert parent.data.tags["dvc.experiments"] == "strict"
+
+
+def test_runs_that_never_stop_changing_are_a_user_error(
+    result: Workspace, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = store.connect(result)
+    monkeypatch.setattr(sync, "_set_parent", lambda _client, run_id, _parent: client.delete_run(run_id))
+
+    with pytest.raises(UserError, match="Other processes kept changing this result"):
+        sync_result(result, config, NO_EXPERIMENT)
