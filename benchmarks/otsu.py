@@ -1,6 +1,6 @@
-"""How far one threshold per image gets: Otsu's, on the gray image, dark is lesion. A network must beat it.
+"""Score Otsu's threshold on the gray image, with dark pixels as lesion. A network must beat it.
 
-Prints the mean Dice per image on 200 phantoms and, where data/raw holds images, on those:
+Prints the mean Dice per image on 200 synthetic images and on the images in data/raw, if there are any:
 
     python -m benchmarks.otsu
 """
@@ -13,12 +13,14 @@ from PIL import Image
 
 from naevi.datasets.synthetic import synthetic_image
 from naevi.images import read_image, read_mask
+from naevi.workspace import current_workspace
 
 
 def main() -> None:
-    """Print one line per data set."""
-    phantoms = (synthetic_image(index, height=288, width=384, seed=7) for index in range(200))
-    print(f"200 phantoms: {mean_dice((each.image, each.mask) for each in phantoms):.3f}")
+    """Print one line for each data set."""
+    workspace = current_workspace()
+    synthetic = (synthetic_image(index, height=288, width=384, seed=7) for index in range(200))
+    print(f"200 synthetic images: {mean_dice((sample.image, sample.mask) for sample in synthetic):.3f}")
     images = sorted((workspace.raw / "images").glob("*.png"))
     if images:
         pairs = ((read_image(image), read_mask(workspace.raw / "masks" / image.name)) for image in images)
@@ -26,14 +28,14 @@ def main() -> None:
 
 
 def mean_dice(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:
-    """Mean Dice per image, 0..1, of Otsu's masks over pairs of an image and its mask, which isn't empty."""
+    """Return the mean Dice per image, 0..1, of Otsu's masks for pairs of an image and a mask that isn't empty."""
     return float(np.mean([_dice(otsu_mask(image), mask) for image, mask in pairs]))
 
 
 def otsu_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Uint8 (H, W), 1 where an image (H, W, 3) is at most as light as the threshold that splits its grays best.
+    """Return uint8 (H, W), 1 where an image (H, W, 3) is not lighter than the best threshold of its grays.
 
-    Best is the largest variance between the two classes: N. Otsu, "A threshold selection method from gray-level
+    The best threshold has the largest variance between the classes: N. Otsu, "A threshold selection method from gray-level
     histograms", IEEE Transactions on Systems, Man, and Cybernetics 9 (1), 1979.
     """
     gray = np.asarray(Image.fromarray(image).convert("L"))

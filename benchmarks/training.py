@@ -1,10 +1,11 @@
-"""How fast the loop trains, beside what one would write instead: images a second, on the same images, in one process.
+"""Compare the speed of the training loop with alternatives: images per second, on the same images, in one process.
 
-    python -m benchmarks.training                 # the default's size and batch; on the CPU or the GPU that is here
+    python -m benchmarks.training                 # the default's size and batch, on the GPU if there is one
     python -m benchmarks.training --size 256
-    pip install lightning                         # for the last row, which is left out without it
+    pip install lightning                         # for the last row, which is left out otherwise
 
-The median of three, each after a warm-up. A ratio says more than a speed: machines differ, and so do hours.
+Each figure is the median of three, after a warm-up. Ratios are more reliable than speeds, because machines differ and
+their speed changes over time.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -32,81 +34,84 @@ from naevi.images import resize_image, resize_mask
 from naevi.models.build import create_network
 from naevi.models.device import ComputeSettings, resolve_compute_settings
 from naevi.models.prediction import scale_pixels
-from naevi.training import loop
 from naevi.training.checkpoint import Checkpoint
+from naevi.training.cuda_graph import capture_step
+from naevi.training.depthwise import fast_depthwise
+from naevi.training.loop import fit
 from naevi.training.losses import build_loss
 from naevi.training.upsampling import fuse_upsampling
+from naevi.workspace import current_workspace
 
 IMAGES = 144  # as in a fold of PH2
-EPOCHS = {"cpu": 1, "cuda": 8}  # that are timed, after as many that are not
+EPOCHS = {"cpu": 1, "cuda": 8}  # timed epochs, after as many for warm-up
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    config = load_config()
+    config = load_config(current_workspace())
     parser.add_argument("--size", type=int, default=config.preprocess.size)
     parser.add_argument("--batch", type=int, default=config.train.batch_size)
     arguments = parser.parse_args()
-    runtime = resolve_compute_settings(config.runtime)
+    compute = resolve_compute_settings(config.runtime)
     config = config.model_copy(
         update={
             "train": config.train.model_copy(
-                update={"epochs": 2 * EPOCHS[runtime.device], "batch_size": arguments.batch}
+                update={"epochs": 2 * EPOCHS[compute.device], "batch_size": arguments.batch}
             )
         }
     )
-    lesions = phantoms(arguments.size, runtime.device)
-    plain = replace(runtime, precision="fp32"), torch.contiguous_format
+    dataset = synthetic_images(arguments.size, compute.device)
+    plain = replace(compute, precision="fp32"), torch.contiguous_format
     rows: dict[str, Callable[[], float]] = {
-        "bare forward, backward and step on one batch": lambda: bare(config, lesions, runtime),
-        "**the loop** (`training.fit`)": lambda: loop(config, lesions, runtime),
-        "bare, fp32, contiguous": lambda: bare(config, lesions, *plain),
-        "lesson 12's loop, its U-Net": lambda: lesson_12(config, lesions),
+        "bare forward, backward and step on one batch": lambda: bare(config, dataset, compute),
+        "**the loop** (`training.fit`)": lambda: training_loop(config, dataset, compute),
+        "bare, fp32, contiguous": lambda: bare(config, dataset, *plain),
+        "lesson 12's loop, its U-Net": lambda: lesson_12(config, dataset),
     }
-    if runtime.device == "cuda":
-        rows = {"bare, launched kernel by kernel": lambda: bare(config, lesions, runtime, recorded=False)} | rows
+    if compute.device == "cuda":
+        rows = {"bare, launched kernel by kernel": lambda: bare(config, dataset, compute, recorded=False)} | rows
     else:
-        rows["bare, torch's and smp's convolutions"] = lambda: bare(config, lesions, runtime, stock=True)
+        rows["bare, torch's and smp's convolutions"] = lambda: bare(config, dataset, compute, stock=True)
         rows["bare, torch's and smp's convolutions, fp32, contiguous"] = lambda: bare(
-            config, lesions, *plain, stock=True
+            config, dataset, *plain, stock=True
         )
     if find_spec("lightning"):
-        rows["smp's Unet in Lightning's Trainer"] = lambda: lightning(config, lesions)
-    # In turns, so that an hour in which the machine is slow is one for all.
+        rows["smp's Unet in Lightning's Trainer"] = lambda: lightning(config, dataset)
+    # In turns, so that a slow phase of the machine affects all rows.
     turns = [{name: measure() for name, measure in rows.items()} for _ in range(3)]
     speeds = {name: statistics.median(turn[name] for turn in turns) for name in rows}
     own = speeds["**the loop** (`training.fit`)"]
-    print(f"{machine(runtime)}; {arguments.size} px, batches of {arguments.batch}\n")
-    print("| what | images/s | the loop is so many times as fast |\n|---|---|---|")
+    print(f"{machine(compute)}; {arguments.size} px, batches of {arguments.batch}\n")
+    print("| what | images/s | speed of the loop relative to this |\n|---|---|---|")
     for name, speed in speeds.items():
         print(f"| {name} | {speed:.1f} | {own / speed:.2f} |")
 
 
-def phantoms(size: int, device: str) -> PreparedImages:
-    """Generated images, prepared."""
-    made = [synthetic_image(index, height=288, width=384, seed=7) for index in range(IMAGES)]
-    images = torch.from_numpy(np.stack([resize_image(each.image, size) for each in made])).permute(0, 3, 1, 2)
-    masks = torch.from_numpy(np.stack([resize_mask(each.mask, (size, size), 2) for each in made]))[:, None]
-    return PreparedImages([each.image_id for each in made], images.to(device), masks.to(device), 2)
+def synthetic_images(size: int, device: str) -> PreparedImages:
+    """Return synthetic images, prepared."""
+    samples = [synthetic_image(index, height=288, width=384, seed=7) for index in range(IMAGES)]
+    images = torch.from_numpy(np.stack([resize_image(sample.image, size) for sample in samples])).permute(0, 3, 1, 2)
+    masks = torch.from_numpy(np.stack([resize_mask(sample.mask, (size, size), 2) for sample in samples]))[:, None]
+    return PreparedImages([sample.image_id for sample in samples], images.to(device), masks.to(device), 2)
 
 
-def machine(runtime: ComputeSettings) -> str:
-    """Where it was measured."""
-    chip = torch.cuda.get_device_name() if runtime.device == "cuda" else platform.processor() or platform.machine()
-    return f"{chip}, {runtime.precision}, {runtime.threads} threads, torch {torch.__version__}"
+def machine(compute: ComputeSettings) -> str:
+    """Return the chip, precision, threads and version of torch."""
+    chip = torch.cuda.get_device_name() if compute.device == "cuda" else platform.processor() or platform.machine()
+    return f"{chip}, {compute.precision}, {compute.threads} threads, torch {torch.__version__}"
 
 
 def clock(run: Callable[[], object], device: str) -> float:
-    """Images a second of something that takes all images EPOCHS times."""
-    run()  # warm
+    """Return the images per second of a function that processes all images EPOCHS times."""
+    run()  # warm-up
     began = now(device)
     run()
     return EPOCHS[device] * IMAGES / (now(device) - began)
 
 
 def now(device: str) -> float:
-    """The time in seconds at which all is done that was asked for."""
+    """Return the time in seconds, after all pending work of a GPU."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -114,19 +119,19 @@ def now(device: str) -> float:
 
 def bare(
     config: Config,
-    lesions: PreparedImages,
-    runtime: ComputeSettings,
+    dataset: PreparedImages,
+    compute: ComputeSettings,
     memory: torch.memory_format = torch.channels_last,
     *,
     recorded: bool = True,
     stock: bool = False,
 ) -> float:
-    """The limit: the default's network and loss on a batch that is ready; on a GPU the whole step as one graph.
+    """Return the speed limit: the default's network and loss on one prepared batch; on a GPU as one CUDA graph.
 
-    On a CPU with what makes its convolutions fast, unless it is to be stock.
+    `stock` leaves out this repository's faster convolutions on a CPU.
     """
-    network = create_network(config.model, classes=2, seed=0).to(runtime.device, memory_format=memory).train()
-    on_gpu, bf16 = runtime.device == "cuda", runtime.precision == "bf16"
+    network = create_network(config.model, classes=2, seed=0).to(compute.device, memory_format=memory).train()
+    on_gpu = compute.device == "cuda"
     if not on_gpu and not stock:
         fuse_upsampling(network)
     optimizer = torch.optim.AdamW(
@@ -136,50 +141,50 @@ def bare(
         fused=True,
         capturable=on_gpu,
     )
-    compute = build_loss(config.train.loss)
+    loss_function = build_loss(config.train.loss)
     number = config.train.batch_size
-    images, masks = scale_pixels(lesions.images[:number]).contiguous(memory_format=memory), lesions.masks[:number]
+    images, masks = scale_pixels(dataset.images[:number]).contiguous(memory_format=memory), dataset.masks[:number]
 
     def step() -> Tensor:
-        with torch.autocast(runtime.device, torch.bfloat16, bf16) if stock else runtime.autocast():
+        with compute.autocast(), nullcontext() if stock else fast_depthwise(compute):
             logits = network(images)
-        loss = compute(logits, masks)
+        loss = loss_function(logits, masks)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         return loss.detach()
 
-    one = runtime.recorded(step, network) if recorded else step
-    return clock(lambda: [one() for _ in range(EPOCHS[runtime.device] * IMAGES // number)], runtime.device)
+    one = capture_step(step, network, compute) if recorded else step
+    return clock(lambda: [one() for _ in range(EPOCHS[compute.device] * IMAGES // number)], compute.device)
 
 
-def loop(config: Config, lesions: PreparedImages, runtime: ComputeSettings) -> float:
-    """The loop, from decoded images to the history, augmentation included, once it runs."""
-    network = create_network(config.model, classes=2, seed=0).to(runtime.device)
+def training_loop(config: Config, dataset: PreparedImages, compute: ComputeSettings) -> float:
+    """Return the speed of the training loop, from decoded images to the history, with augmentation."""
+    network = create_network(config.model, classes=2, seed=0).to(compute.device)
     ends: list[float] = []
 
     def end(*_: object) -> None:
-        ends.append(now(runtime.device))
+        ends.append(now(compute.device))
 
-    loop.fit(network, lesions, None, config.train, runtime, Checkpoint(None), end)
-    epochs = EPOCHS[runtime.device]
+    fit(network, dataset, None, config.train, compute, Checkpoint(None), end)
+    epochs = EPOCHS[compute.device]
     return epochs * IMAGES / (ends[-1] - ends[-1 - epochs])
 
 
-def batches(lesions: PreparedImages, number: int) -> DataLoader[tuple[Tensor, ...]]:
-    """A DataLoader as tutorials have it."""
-    images, masks = scale_pixels(lesions.images).contiguous().cpu(), lesions.masks.float().cpu()
+def batches(dataset: PreparedImages, number: int) -> DataLoader[tuple[Tensor, ...]]:
+    """Return a DataLoader as in tutorials."""
+    images, masks = scale_pixels(dataset.images).contiguous().cpu(), dataset.masks.float().cpu()
     return DataLoader(TensorDataset(images, masks), batch_size=number, shuffle=True)
 
 
-def lesson_12(config: Config, lesions: PreparedImages) -> float:
-    """Lesson 12's U-Net as the notebook trains it: float32, Adam, a sigmoid before BCEWithLogitsLoss."""
+def lesson_12(config: Config, dataset: PreparedImages) -> float:
+    """Return the speed of lesson 12's U-Net as in its notebook: float32, Adam, a sigmoid before BCEWithLogitsLoss."""
     model = config.model.model_copy(update={"architecture": "unet-plain"})
-    device = lesions.images.device
+    device = dataset.images.device
     network = nn.Sequential(create_network(model, classes=2, seed=0), nn.Sigmoid()).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-6)
     loss_of = nn.BCEWithLogitsLoss()
-    loader = batches(lesions, config.train.batch_size)
+    loader = batches(dataset, config.train.batch_size)
 
     def epochs() -> None:
         for image, mask in itertools.chain.from_iterable(itertools.repeat(loader, EPOCHS[device.type])):
@@ -192,8 +197,8 @@ def lesson_12(config: Config, lesions: PreparedImages) -> float:
     return clock(epochs, device.type)
 
 
-def lightning(config: Config, lesions: PreparedImages) -> float:
-    """The default's network in Lightning's Trainer, as its guide has it: no augmentation, no mixed precision."""
+def lightning(config: Config, dataset: PreparedImages) -> float:
+    """Return the speed of the default's network in Lightning's Trainer: no augmentation, no mixed precision."""
     from lightning import LightningModule, Trainer
 
     class Module(LightningModule):  # type: ignore[misc]
@@ -211,8 +216,8 @@ def lightning(config: Config, lesions: PreparedImages) -> float:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.AdamW(self.parameters(), lr=config.train.lr)
 
-    module, loader = Module(), batches(lesions, config.train.batch_size)
-    device = lesions.images.device.type
+    module, loader = Module(), batches(dataset, config.train.batch_size)
+    device = dataset.images.device.type
 
     def epochs() -> None:
         off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")

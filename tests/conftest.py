@@ -125,7 +125,7 @@ def torch_threads() -> Iterator[None]:
 
 @pytest.fixture
 def ph2_alike(folder: Path) -> dict[str, tuple[Pixels, Pixels]]:
-    """Return two random images and masks, 6 x 5 px, uint8 (H, W, 3) of 0..255 and of 0 and 255, listed in data/ph2.csv."""
+    """Return two random images and masks, 6 x 5 px, uint8 (H, W, 3), masks of 0 and 255, listed in data/ph2.csv."""
     rng = np.random.default_rng(0)
     pairs = {}
     for image_id in ("IMD001", "IMD002"):

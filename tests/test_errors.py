@@ -80,7 +80,8 @@ def test_an_error_of_ours_keeps_its_traceback() -> None:
 @pytest.mark.parametrize(("started", "imported"), [("-m", "False"), ("pytest", "True")])
 def test_python_looks_for_garbage_while_a_stage_runs_but_not_in_what_it_imported(started: str, imported: str) -> None:
     script = (
-        f"import gc, sys; sys.argv[0] = '{started}'; import stages; print(gc.isenabled()); from stages.runner import run_stage\n"
+        f"import gc, sys; sys.argv[0] = '{started}'; import stages; print(gc.isenabled())\n"
+        "from stages.runner import run_stage\n"
         "run_stage(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

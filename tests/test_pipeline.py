@@ -156,7 +156,7 @@ def test_a_failed_download_leaves_the_committed_reports_where_they_were(reposito
     nowhere = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}  # no network
     printed = pipeline.run(repository, "dvc", "repro", check=False, **nowhere)
 
-    assert "naevi: the PH2 images are not here yet, and the ways on are:" in printed
+    assert "naevi: PH2 images not found. Either:" in printed
     for way in ("NAEVI_SOURCE=", "data/external/", "make demo"):
         assert way in printed
     assert "Traceback" not in printed

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from naevi.config import load_config
-from naevi.errors import UserError
+from naevi.errors import UserError, check_output
 from naevi.experiments import statistics
 from naevi.experiments.changed_images import changed_images, describe_missing, most_changed
 from naevi.experiments.named_results import NamedResult, load_result
@@ -162,10 +162,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _check_out(workspace: Workspace, out: Path, *, force: bool) -> None:
-    if out.suffix not in SUFFIXES:
-        raise UserError(f"a comparison can't be written as {out}. Use a file name with {' or '.join(SUFFIXES)}.")
-    if out.exists() and not force:
-        raise UserError(f"--out {out} already exists. Use another name, or overwrite it with --force.")
+    check_output(out, force=force, suffixes=SUFFIXES)
     if out.suffix == ".html" and out.resolve().is_relative_to(workspace.root.resolve()):
         try:
             run_command("git", "check-ignore", "--quiet", "--", str(out.resolve()), folder=workspace.root)

@@ -68,11 +68,8 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
         image_table = image_table[[column for column in IMAGE_TABLE_COLUMNS if column in image_table]]
         write_csv(folder / workspace.image_table.name, image_table)
     if len(pairs):
-        logger.warning(
-            "%d pair(s) of near-duplicate images stay in one part. %s lists them.",
-            len(pairs),
-            workspace.near_duplicates,
-        )
+        listed = workspace.relative(workspace.near_duplicates)
+        logger.warning("%d pair(s) of near-duplicate images stay in one part. %s lists them.", len(pairs), listed)
     return image_table
 
 

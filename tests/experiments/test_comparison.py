@@ -113,7 +113,7 @@ def test_the_format_follows_the_suffix_and_images_stay_out_of_git(
         match=r"^compare\.html would contain images, and git doesn't ignore it\. .* as \.cache/compare\.html,",
     ):
         write_comparison(HERE, "default", "workspace", Path("compare.html"))
-    with pytest.raises(UserError, match=r"can't be written as compare\.pdf\. Use a file name with \.md or \.html\.$"):
+    with pytest.raises(UserError, match=r"--out compare\.pdf doesn't end in \.md or \.html\. Choose a file name that does\.$"):
         write_comparison(HERE, "default", "workspace", Path("compare.pdf"))
     assert not Path("compare.html").exists()
     assert not Path("compare.pdf").exists()

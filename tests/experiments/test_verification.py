@@ -1,12 +1,15 @@
 """Differences between MLflow and git are found and repaired."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from ruamel.yaml import YAML
 
+from naevi.config import read_yaml
 from naevi.experiments.demo import commit
 from tests import pipeline
 
@@ -35,6 +38,9 @@ def runs(folder: Path, condition: str = "") -> list[Any]:
     return list(client(folder).search_runs(["1"], condition))
 
 
+IDENTITY = {
+    f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in (("NAME", "n"), ("EMAIL", "n@n"))
+}
 VERIFIED = ["verified: all 2 results in git have one complete run in MLflow."]
 
 
@@ -117,3 +123,48 @@ def test_a_result_that_cannot_be_recorded_is_reported(repository: Path, tmp_path
         "short: missing in MLflow. It can't be recorded: data/prepared/lesions.csv is in no cache"
     )
     assert lines[-1] == "naevi: 1 of 2 results in git have no complete run in MLflow. See above."
+
+
+def test_a_commit_from_before_the_predictor_is_recorded(repository: Path, tmp_path: Path) -> None:
+    folder = pipeline.copy(repository, tmp_path / "repository")
+    head = amend(folder, remove_predictor)
+    (result,) = (run for run in runs(folder, "tags.kind = 'result'") if "dvc.experiments" not in run.data.tags)
+    client(folder).delete_run(result.info.run_id)
+
+    assert f"{head}: missing in MLflow. Recorded from the files." in verify(folder)
+    (again,) = (run for run in runs(folder, "tags.kind = 'result'") if "dvc.experiments" not in run.data.tags)
+    assert again.outputs.model_outputs
+
+
+def test_a_commit_with_old_parameters_is_reported(repository: Path, tmp_path: Path) -> None:
+    folder = pipeline.copy(repository, tmp_path / "repository")
+    head = amend(folder, remove_parameter)
+    (result,) = (run for run in runs(folder, "tags.kind = 'result'") if "dvc.experiments" not in run.data.tags)
+    client(folder).delete_run(result.info.run_id)
+
+    lines = verify(folder)
+
+    assert lines[-2].startswith(f"{head}: missing in MLflow. It can't be recorded: params.yaml has 1 problem")
+    assert "evaluate.turns" in lines[-2]
+
+
+def amend(folder: Path, change: Callable[[Path], None]) -> str:
+    """Change the last commit as if it were from an older version, and return its name in messages."""
+    change(folder)
+    pipeline.run(folder, "git", "commit", "--quiet", "--all", "--amend", "--no-edit", **IDENTITY)
+    return pipeline.run(folder, "git", "rev-parse", "--short=7", "HEAD").strip()
+
+
+def remove_predictor(folder: Path) -> None:
+    for file in (folder / "dvc.yaml", folder / "dvc.lock"):
+        document = read_yaml(file)
+        for stage in document.get("stages", {}).values():
+            for key in ("deps", "outs"):
+                stage[key] = [entry for entry in stage.get(key, []) if "data/predictor" not in str(entry)]
+        YAML().dump(document, file)
+
+
+def remove_parameter(folder: Path) -> None:
+    document = read_yaml(folder / "params.yaml")
+    del document["evaluate"]["turns"]
+    YAML().dump(document, folder / "params.yaml")

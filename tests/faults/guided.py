@@ -19,8 +19,8 @@ import pytest
 
 with atheris.instrument_imports(include=["naevi", "PIL", "rarfile", "tarfile", "zipfile"]):
     from hypothesis import given
-    from naevi.refusal import Refusal
 
+    from naevi.errors import UserError
     from tests.faults import test_fuzz
 
 
@@ -38,7 +38,7 @@ def main(name: str, *options: str) -> None:
 
         def read(data: object) -> None:
             before = test_fuzz.memory_from_here()
-            with contextlib.suppress(Refusal), contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.suppress(UserError), contextlib.redirect_stdout(io.StringIO()):
                 reader.read(data)
             grown = test_fuzz.most_memory() - before
             assert grown < test_fuzz.MOST_MEMORY, f"it takes {grown} bytes of memory"

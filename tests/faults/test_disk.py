@@ -44,8 +44,8 @@ dvc repro --force --single-item preprocess train@0 evaluate report > ../repro 2>
 cp -a data reports dvc.lock ..
 """
 NO_ROOM = (
-    "naevi: a file can't be written or read: No space left on device; make room and run it again, since nothing "
-    "half-made counts.\n"
+    "naevi: can't read or write a file: No space left on device. Please free some disk space and run the command "
+    "again. No partial output was kept.\n"
 )
 
 
@@ -90,8 +90,8 @@ def test_a_read_only_folder_is_told_in_a_sentence(small_repository: Path, tmp_pa
     printed = on_a_disk(small_repository, tmp_path, READ_ONLY)
 
     assert printed == "".join(
-        f"naevi: {folder}.partial can't be written or read: Read-only file system; work where it can be written and "
-        "run it again, since nothing half-made counts.\n"
+        f"naevi: can't read or write {folder}.partial: Read-only file system. Please work in a writable folder and "
+        "run the command again. No partial output was kept.\n"
         for folder in (HERE.prepared, HERE.figures)
     )
 
@@ -117,8 +117,8 @@ def test_a_vanished_folder_is_told_in_a_sentence_and_comes_back(small_repository
     printed = pipeline.run(repository, "python", "-m", "stages.preprocess", check=False, PYTHONPATH=str(tmp_path))
 
     assert re.fullmatch(
-        r"naevi: data/prepared\.partial/masks/phantom-\d+\.png can't be written or read: No such file or directory; "
-        r"bring back what has vanished and run it again, since nothing half-made counts\.\n",
+        r"naevi: can't read or write data/prepared\.partial/masks/phantom-\d+\.png: No such file or directory\. "
+        r"Please restore what has disappeared and run the command again\. No partial output was kept\.\n",
         printed,
     ), printed
     pipeline.run(repository, "git", "restore", "data")
@@ -139,7 +139,7 @@ def test_committed_reports_come_back_from_git_after_a_failed_run(small_repositor
     repository = pipeline.copy(small_repository, tmp_path / "repository")
     commit(repository, "Run")
     before = content(repository)
-    with (repository / "naevi" / "evaluation.py").open("a", encoding="utf-8") as code:
+    with (repository / "naevi/evaluation/summary.py").open("a", encoding="utf-8") as code:
         code.write("# an edit\n")
     (tmp_path / "sitecustomize.py").write_text(SMALL, encoding="utf-8")
 
@@ -147,8 +147,8 @@ def test_committed_reports_come_back_from_git_after_a_failed_run(small_repositor
 
     told = [line for line in printed.splitlines() if line.startswith("naevi: ")]
     assert told == [
-        "naevi: a file can't be written or read: File too large; allow larger files and run it again, since nothing "
-        "half-made counts."
+        "naevi: can't read or write a file: File too large. Please allow larger files and run the command again. "
+        "No partial output was kept."
     ]
     changed = pipeline.run(repository, "git", "status", "--porcelain", "reports")
     missing = ("curves.csv", "metrics.json", "risk_coverage.csv", "thresholds.csv")

@@ -40,11 +40,13 @@ from safetensors.torch import save
 from tests.test_sources import RAR, rared, tarred, zipped
 
 from naevi.config import ModelConfig, parse_config, read_yaml
+from naevi.datasets.folder import import_folder
 from naevi.datasets.raw import write_folder
 from naevi.errors import UserError
 from naevi.experiments.named_results import WORKSPACE, load_result
 from naevi.experiments.statistics import compare_scores, pair_results
 from naevi.images import read_image, read_mask, read_mask_values, undeclared_values, values_to_classes, write_mask
+from naevi.inference.predictor import write_predict_settings
 from naevi.inference.segmenter import load_segmenter
 from naevi.models.build import create_network
 from naevi.models.pretrained import load_encoder_weights
@@ -54,6 +56,7 @@ from naevi.tracking import serving
 from naevi.tracking.serving import EXAMPLE, SIGNATURE
 from naevi.training import checkpoint
 from naevi.training.checkpoint import Checkpoint
+from naevi.workspace import Workspace
 from tests.conftest import ROOT, TINY
 from tests.helpers import HERE
 
@@ -177,10 +180,11 @@ def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     valid = [zipped(files), content.getvalue(), packed, tar, pax.getvalue()]
     wrapped = [gzip.compress, lzma.compress]
     monkeypatch.setenv("NAEVI_SOURCE", str(folder / "archive"))
+    workspace = Workspace(folder)
 
     def read(data: bytes) -> None:
         (folder / "archive").write_bytes(data)
-        write_folder(folder / "raw", VALUES)
+        write_folder(workspace, folder / "raw", VALUES)
 
     inner = st.tuples(spoilt([tar, pax.getvalue()]), st.sampled_from(wrapped)).map(lambda pair: pair[1](pair[0]))
     outer = [*valid, *(tarred(files, kind) for kind in ("gz", "bz2", "xz"))]
@@ -252,7 +256,7 @@ def labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     pair = [("images", "images/a.png", saved(a_picture(), "PNG")), ("masks", "masks/a.png", saved(a_mask(), "PNG"))]
 
     def read(data: bytes) -> None:
-        folder.import_folder([*pair, ("labels", "labels.csv", data)], folder, VALUES)
+        import_folder([*pair, ("labels", "labels.csv", data)], folder, VALUES)
 
     return Reader(read, LABELS, spoilt(LABELS))
 
@@ -262,7 +266,7 @@ def file_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     picture, grey = saved(a_picture(), "PNG"), saved(a_mask(), "PNG")
 
     def read(names: tuple[str, str]) -> None:
-        folder.import_folder([("images", names[0], picture), ("masks", names[1], grey)], folder / "names", VALUES)
+        import_folder([("images", names[0], picture), ("masks", names[1], grey)], folder / "names", VALUES)
 
     text = st.text(max_size=300) | st.text("aä/.\\\0 _-" + "\u0130\udcff", max_size=300)
     text = text | st.integers(100, 300).map("ä".__mul__)
@@ -324,13 +328,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, params_with: Callable[[Any],
     """The folder of a model that nobody trained, its params.yaml beside it."""
     config = parse_config(params_with(TINY))
     network = create_network(config.model, classes=2, seed=0)
-    lesions = pd.DataFrame({"image_id": ["a"], "dataset": ["phantoms"], "sha256": ["0"]})
+    image_table = pd.DataFrame({"image_id": ["a"], "dataset": ["phantoms"], "sha256": ["0"]})
     folder = tmp_path_factory.mktemp("fuzz") / "model"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        parts = {"train": ["a"], "val": ["a"]}
-        origin = model_origin(config, "0", {"device": "cpu"}, lesions, parts, weights_digest(network))
+    parts, start = {"train": ["a"], "val": ["a"]}, weights_digest(network)
+    origin = model_origin(Workspace(ROOT), config, "0", {"device": "cpu"}, image_table, parts, start)
     save_model(folder, network, origin, pd.DataFrame({"epoch": [1]}))
+    write_predict_settings(folder, config.evaluate, config.runtime)
     (folder.parent / "params.yaml").write_text(json.dumps(params_with(TINY)), encoding="utf-8")
     return folder
 
@@ -342,7 +345,7 @@ def model_json(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Re
 
     def read(data: bytes) -> None:
         (folder / "model.json").write_bytes(data)
-        load_segmenter(folder, model.parent / "params.yaml")
+        load_segmenter(folder, Workspace(model.parent))
 
     return Reader(read, valid, spoilt(valid))
 
@@ -385,13 +388,13 @@ def training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """The file where a training goes on; mended, it has the hash of what was changed."""
     monkeypatch.setattr(checkpoint, "SAVE_INTERVAL_S", -1)
     parts = {"network": torch.nn.Conv2d(1, 1, 1)}
-    Checkpoint(folder / "a.pt").keep(parts, [{"epoch": 1.0}])
+    Checkpoint(folder / "a.pt").save(parts, [{"epoch": 1.0}])
     valid = [(folder / "a.pt").read_bytes()]
 
     def read(data: bytes) -> None:
         (folder / "a.pt").write_bytes(data)
         if not Checkpoint(folder / "a.pt").history:
-            raise UserError("begins anew")
+            raise UserError("training starts from the beginning")
 
     def rehashed(data: bytes) -> bytes:
         return hashlib.sha256(data[32:]).digest() + data[32:]
@@ -408,23 +411,22 @@ def result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     )
     valid = [rows.encode()]
     HERE.per_image.write_bytes(valid[0])
-    other = load_result(WORKSPACE)
+    other = load_result(HERE, WORKSPACE)
     settings = parse_config(read_yaml(ROOT / HERE.params)).evaluate.model_copy(update={"resamples": 100})
 
     def read(data: bytes) -> None:
         HERE.per_image.write_bytes(data)
-        compare_scores(pair_results(load_result(WORKSPACE), other), settings)
+        compare_scores(pair_results(load_result(HERE, WORKSPACE), other), settings)
 
     return Reader(read, valid, spoilt(valid))
 
 
 def request(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Reader:
     """The body of a request to the served model, through all that MLflow's server does with it."""
-    artifacts = {"model": str(model), "params": str(model.parent / "params.yaml")}
     mlflow.pyfunc.save_model(
         folder / "served",
         python_model=serving.__file__,
-        artifacts=artifacts,
+        artifacts={"model": str(model)},
         signature=SIGNATURE,
         input_example=EXAMPLE,
         pip_requirements=[],

@@ -107,19 +107,20 @@ def test_a_killed_training_goes_on_behind_its_last_epoch(small_repository: Path,
     (folder / "mlflow.db").unlink()
     # The file after each epoch, and epochs that last long enough to be killed in.
     script = (
-        "import sys, time; from naevi import checkpoint, tracking; from stages import train\n"
-        "checkpoint.SECONDS, log = 0, tracking.Child.log_epoch\n"
+        "import sys, time; from naevi.tracking.live import LiveRun; from naevi.training import checkpoint\n"
+        "from stages import train; from stages.runner import run_stage\n"
+        "checkpoint.SAVE_INTERVAL_S, log = 0, LiveRun.log_epoch\n"
         "def slow(run, *row):\n    log(run, *row)\n"
         "    while not run._todo.empty(): time.sleep(0.1)\n"  # until MLflow has it
         "    print('epoch', flush=True); time.sleep({pause})\n"
-        "tracking.Child.log_epoch = slow\n"
-        "sys.argv = ['train', '0']; train.main()\n"
+        "LiveRun.log_epoch = slow\n"
+        "sys.argv = ['train', '0']; run_stage(train.main)\n"
     )
 
     assert killed(folder, [sys.executable, "-c", script.format(pause=1)], "epoch", 1.5)
     told = pipeline.run(folder, sys.executable, "-c", script.format(pause=0))
 
-    assert "train: goes on behind epoch 1, where it was ended." in told
+    assert "naevi: Resuming training after epoch 1." in told
     assert told.count("epoch\n") == 1  # the second of two
     for name in ("model.safetensors", "model.json", "history.csv"):
         file = HERE.model("0") / name

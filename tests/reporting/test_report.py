@@ -255,7 +255,7 @@ def test_an_external_validation_names_its_model_and_has_no_folds(
 
     html = page(external, examples)
     for text in (html, render_markdown(external)):
-        assert "20 images, scored at their native size by the model all, which was trained on 20 images of PH2." in text
+        assert "20 images, scored at their native size by the model all, which was trained on 20 images (PH2)." in text
         assert "It is unknown whether any of the tested images was used for training." in text
         assert "Learning curves" not in text
         assert "validation Dice" not in text
