@@ -35,8 +35,8 @@ def mean_dice(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> f
 def otsu_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return uint8 (H, W), 1 where an image (H, W, 3) is not lighter than the best threshold of its grays.
 
-    The best threshold has the largest variance between the classes: N. Otsu, "A threshold selection method from gray-level
-    histograms", IEEE Transactions on Systems, Man, and Cybernetics 9 (1), 1979.
+    The best threshold has the largest variance between the classes: N. Otsu, "A threshold selection method from
+    gray-level histograms", IEEE Transactions on Systems, Man, and Cybernetics 9 (1), 1979.
     """
     gray = np.asarray(Image.fromarray(image).convert("L"))
     count = np.bincount(gray.ravel(), minlength=256)

@@ -12,7 +12,7 @@ FAILURE_IOU = 0.65  # ISIC 2018 counted a lower IoU as 0, because people agree b
 
 
 def confusion_counts(masks: ArrayLike, predictions: ArrayLike, *, classes: int = 2) -> pd.DataFrame:
-    """Return pixel counts for masks and predictions, (N, ...) of class numbers: class_index, tp, fp, fn, tn.
+    """Return pixel counts for masks and predictions, (N, ...) of class indices: class_index, tp, fp, fn, tn.
 
     One row for each image and foreground class (class_index 1 ... K - 1), in the order of the images.
     """

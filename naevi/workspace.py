@@ -25,14 +25,14 @@ class Workspace:
 
         self.ph2_manifest = root / "data/ph2.csv"  # pixel hashes of PH2, in git
         self.external_data = root / "data/external"  # users may put an archive or a folder here
-        self.raw = root / "data/raw"  # images/<id>.png, masks/<id>.png (class numbers), labels.csv, at native size
+        self.raw = root / "data/raw"  # images/<id>.png, masks/<id>.png (class indices), labels.csv, at native size
         self.prepared = root / "data/prepared"  # the same at the training size, with the image table
         self.image_table = self.prepared / "lesions.csv"
         self.near_duplicates = self.prepared / "near_duplicates.csv"
         self.split = root / "data/split.csv"  # in git
         self.models = root / "data/models"  # one folder for each entry of cv.models
         self.predictor = root / "data/predictor"  # the model to use, with all that prediction needs
-        self.predictions = root / "data/predictions"  # <id>.png (class numbers) at native size
+        self.predictions = root / "data/predictions"  # <id>.png (class indices) at native size
 
         self.data_statistics = root / "reports/data.json"
         self.metrics = root / "reports/metrics.json"

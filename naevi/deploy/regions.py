@@ -13,7 +13,7 @@ from naevi.images import Pixels
 
 
 def describe_regions(mask: Pixels, probability: NDArray[np.float32], names: list[str]) -> list[dict[str, Any]]:
-    """Return a row for each connected region of a mask, uint8 (H, W) of class numbers, largest first in each class.
+    """Return a row for each connected region of a mask, uint8 (H, W) of class indices, largest first in each class.
 
     `probability` is float32 (C, H, W), `names` are those of the classes, the background first.
     """

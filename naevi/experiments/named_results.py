@@ -22,7 +22,7 @@ REQUIRED_COLUMNS = ["image_id", "fold", "dice", "iou"]
 FILLED_COLUMNS = ["image_id", "dataset", "dice", "iou"]  # no cell may be empty, if the table has the column
 NUMBER_COLUMNS = ["dice", "iou", "tp", "fn"]
 
-# Returns the prediction for an image id: uint8 (H, W), class numbers; None if there is none.
+# Returns the prediction for an image id: uint8 (H, W), class indices; None if there is none.
 ReadPrediction = Callable[[str], Pixels | None]
 
 

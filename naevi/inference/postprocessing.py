@@ -17,7 +17,7 @@ def resize_probabilities(probability: Tensor, *, height: int, width: int) -> Ten
 
 
 def to_mask(probability: Tensor, settings: PredictConfig) -> Pixels:
-    """Return the prediction, uint8 (H, W) of class numbers, for probabilities float32 (C, H, W)."""
+    """Return the prediction, uint8 (H, W) of class indices, for probabilities float32 (C, H, W)."""
     return postprocess(
         to_class_map(probability, settings.threshold).numpy(),
         classes=max(2, len(probability)),
@@ -27,7 +27,7 @@ def to_mask(probability: Tensor, settings: PredictConfig) -> Pixels:
 
 
 def postprocess(prediction: Pixels, *, classes: int, fill_holes: bool, largest_only: bool) -> Pixels:
-    """Return a prediction, uint8 (H, W) of class numbers, with only the largest region of each class and no holes.
+    """Return a prediction, uint8 (H, W) of class indices, with only the largest region of each class and no holes.
 
     A region is connected if its pixels share a side. Only background that a class surrounds is filled.
     """

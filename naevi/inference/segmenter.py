@@ -50,7 +50,7 @@ class Segmenter:
         ]
 
     def mask(self, probability: NDArray[np.float32]) -> Pixels:
-        """Return the mask, uint8 (H, W) of class numbers, for probabilities (C, H, W)."""
+        """Return the mask, uint8 (H, W) of class indices, for probabilities (C, H, W)."""
         return to_mask(torch.from_numpy(probability), self.settings)
 
 

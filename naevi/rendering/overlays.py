@@ -20,7 +20,7 @@ LINE_WIDTH_PX = 2
 def draw_overlay(image: Pixels, mask: Pixels, prediction: Pixels) -> Pixels:
     """Return the image, uint8 (H, W, 3), with found areas outlined, missed and false areas filled.
 
-    Mask and prediction are class numbers, uint8 (H, W). A pixel of the wrong class counts as missed. Each area has an
+    Mask and prediction are class indices, uint8 (H, W). A pixel of the wrong class counts as missed. Each area has an
     outline of LINE_WIDTH_PX inside its edge, except along the frame.
     """
     foreground, correct = mask > 0, mask == prediction
@@ -44,7 +44,7 @@ def shrink_image(image: Pixels) -> Pixels:
 
 
 def shrink_mask(mask: Pixels) -> Pixels:
-    """Return the class numbers, uint8 (H, W), no wider than MAX_WIDTH_PX."""
+    """Return the class indices, uint8 (H, W), no wider than MAX_WIDTH_PX."""
     return resize_mask(mask, _shrunk_size(mask), int(mask.max()) + 1)
 
 

@@ -32,7 +32,7 @@ def draw_random_numbers(ids: list[str], *, seed: int, epoch: int) -> Tensor:
 def augment(
     images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfig, *, classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Return augmented images, float32 (N, 3, H, H) in 0..1, and masks, (N, 1, H, H) of class numbers.
+    """Return augmented images, float32 (N, 3, H, H) in 0..1, and masks, (N, 1, H, H) of class indices.
 
     `draws` are random numbers, (N, N_DRAWS) in [0, 1). Outside the frame the image is mirrored. Without any active
     setting nothing changes.

@@ -52,7 +52,7 @@ def fit(
     val_iou, means over images and classes at the training size. Nothing is chosen by them. The network of the last
     epoch is kept, or its moving average over steps if `settings.average` is above 0.
 
-    on_epoch receives each row and the predictions for the validation images, uint8 (N, H, W) of class numbers. If a
+    on_epoch receives each row and the predictions for the validation images, uint8 (N, H, W) of class indices. If a
     checkpoint exists, training resumes from it and gives the same bytes as an uninterrupted run. Several processes
     share each batch; batch norm then sees only a process's part (see `models.distributed`).
 
@@ -63,10 +63,12 @@ def fit(
     trainer = set_up_training(network, images, settings, compute)
     history = checkpoint.restore(trainer.state())
     remaining = range(len(history) + 1, settings.epochs + 1)
-    order, numbers = _plan_epoch(len(history) + 1, images, settings, compute)
+    order, random_numbers = _plan_epoch(len(history) + 1, images, settings, compute)
     for epoch in progress(remaining, total=len(remaining), label="train", unit="images", scale=len(images)):
-        batch_losses, lr = run_epoch(trainer, images, order, numbers)
-        order, numbers = _plan_epoch(epoch + 1, images, settings, compute)  # while a GPU still computes this epoch
+        batch_losses, lr = run_epoch(trainer, images, order, random_numbers)
+        order, random_numbers = _plan_epoch(
+            epoch + 1, images, settings, compute
+        )  # while a GPU still computes this epoch
         loss = sum_over_processes(mean_loss(batch_losses, epoch, images)) / world_size()
         row, predictions = _score_epoch(trainer, validation, {"lr": float(lr), "train_loss": loss})
         # Six digits, so that files and MLflow show the same.

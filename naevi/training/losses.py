@@ -1,6 +1,6 @@
 """Loss functions, by their names in params.yaml.
 
-Each loss maps logits float32 (N, C, H, W) and a mask (N, 1, H, W) of class numbers to one float32 number, at least 0.
+Each loss maps logits float32 (N, C, H, W) and a mask (N, 1, H, W) of class indices to one float32 number, at least 0.
 With two classes C is 1 and the logits are those of class 1. Otherwise C is the number of classes.
 """
 
@@ -78,7 +78,7 @@ LOSSES: dict[str, LossFunction] = {
 def build_loss(name: str) -> LossFunction:
     """Return the sum of the losses that `name` joins with +, equally weighted.
 
-    It maps logits (N, C, H, W) and a mask (N, 1, H, W) of class numbers, of any dtype, to one float32 number, at least
+    It maps logits (N, C, H, W) and a mask (N, 1, H, W) of class indices, of any dtype, to one float32 number, at least
     0. With two classes C is 1, otherwise the number of classes. It always computes in float32, also under autocast.
     """
     terms = [LOSSES[term] for term in name.split("+")]

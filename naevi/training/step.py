@@ -62,7 +62,7 @@ class Trainer:
     schedule: LRScheduler
     loss_function: LossFunction
     compute: ComputeSettings
-    step: Step  # images, masks, random numbers, weight → loss; gradients are left at the parameters
+    forward_backward: Step  # images, masks, random numbers, weight → loss; leaves gradients at the parameters
     steps_per_epoch: int
 
     def state(self) -> dict[str, Stateful]:
@@ -82,7 +82,8 @@ def set_up_training(
     network.to(memory_format=torch.channels_last)  # two to three times as fast
     if compute.device == "cpu":
         fuse_upsampling(network)
-    # Batches of nearly equal size: each image once an epoch, and no batch of one, on which batch norm would fail.
+    # Batches of nearly equal size, each image once an epoch. Every process gets two images or more of each batch, because
+    # batch norm fails on one.
     steps = min(math.ceil(len(images) / settings.batch_size), len(images) // (2 * world_size()))
     parallel = data_parallel(network)
     average = WeightAverage(network, settings.average)
@@ -90,8 +91,8 @@ def set_up_training(
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
     loss_function = build_loss(settings.loss)
 
-    def step(batch: Tensor, masks: Tensor, numbers: Tensor, weight: Tensor) -> Tensor:
-        batch, masks = augment(batch, masks, numbers, settings.augment, classes=images.classes)
+    def forward_backward(batch: Tensor, masks: Tensor, random_numbers: Tensor, weight: Tensor) -> Tensor:
+        batch, masks = augment(batch, masks, random_numbers, settings.augment, classes=images.classes)
         with compute.autocast(), fast_depthwise(compute):
             logits = parallel(batch.contiguous(memory_format=torch.channels_last))
         loss = loss_function(logits, masks) * weight
@@ -99,16 +100,16 @@ def set_up_training(
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no hints there
         return loss.detach()
 
-    captured = capture_step(step, network, compute)
+    captured = capture_step(forward_backward, network, compute)
     return Trainer(network, average, optimizer, schedule, loss_function, compute, captured, steps)
 
 
 def run_epoch(
-    trainer: Trainer, images: PreparedImages, order: Tensor, numbers: Tensor
+    trainer: Trainer, images: PreparedImages, order: Tensor, random_numbers: Tensor
 ) -> tuple[list[BatchLoss], float]:
     """Run the steps of an epoch; return each batch with its loss, and the learning rate of the last step.
 
-    `order` is int64 (N,), `numbers` the random numbers of each image, float32 (N, D).
+    `order` is int64 (N,), `random_numbers` are those of `draw_random_numbers`, float32 (N, N_DRAWS).
     """
     trainer.network.train()
     batch_losses = []
@@ -116,12 +117,12 @@ def run_epoch(
         rows = local_rows(batch)
         # The parts of the processes can differ by one image, and their mean must be that of the batch.
         weight = torch.full((), len(rows) * world_size() / len(batch), device=trainer.compute.device)
-        loss = trainer.step(*images.batch(rows, trainer.compute.device), numbers[rows], weight).clone()
+        loss = trainer.forward_backward(*images.batch(rows, trainer.compute.device), random_numbers[rows], weight)
         trainer.optimizer.step()
         trainer.average.update()
         lr = trainer.schedule.get_last_lr()[0]
         trainer.schedule.step()
-        batch_losses.append((batch, loss))
+        batch_losses.append((batch, loss.clone()))  # the next step of a CUDA graph overwrites its loss
     return batch_losses, float(lr)
 
 

@@ -19,7 +19,7 @@ CHUNK_SIZE = 256  # validation images in memory at a time
 def validate(
     network: nn.Module, validation: PreparedImages, loss_function: LossFunction, compute: ComputeSettings
 ) -> tuple[HistoryRow, Pixels]:
-    """Return val_loss, val_dice and val_iou, and the predictions, uint8 (N, H, W) of class numbers.
+    """Return val_loss, val_dice and val_iou, and the predictions, uint8 (N, H, W) of class indices.
 
     Scores are means over images and classes at the training size, without test-time augmentation or postprocessing.
     """

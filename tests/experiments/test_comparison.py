@@ -113,7 +113,9 @@ def test_the_format_follows_the_suffix_and_images_stay_out_of_git(
         match=r"^compare\.html would contain images, and git doesn't ignore it\. .* as \.cache/compare\.html,",
     ):
         write_comparison(HERE, "default", "workspace", Path("compare.html"))
-    with pytest.raises(UserError, match=r"--out compare\.pdf doesn't end in \.md or \.html\. Choose a file name that does\.$"):
+    with pytest.raises(
+        UserError, match=r"--out compare\.pdf doesn't end in \.md or \.html\. Choose a file name that does\.$"
+    ):
         write_comparison(HERE, "default", "workspace", Path("compare.pdf"))
     assert not Path("compare.html").exists()
     assert not Path("compare.pdf").exists()
@@ -124,7 +126,7 @@ def test_a_file_is_overwritten_only_by_force(repository: SimpleNamespace) -> Non
     out.write_text("mine")
 
     with pytest.raises(
-        UserError, match=r"^--out compare\.md already exists\. Use another name, or overwrite it with --force\.$"
+        UserError, match=r"^--out compare\.md already exists\. Choose a new name, or overwrite it with --force\.$"
     ):
         write_comparison(HERE, "default", "workspace", out)
     assert out.read_text() == "mine"
