@@ -82,8 +82,8 @@ def set_up_training(
     network.to(memory_format=torch.channels_last)  # two to three times as fast
     if compute.device == "cpu":
         fuse_upsampling(network)
-    # Batches of nearly equal size, each image once an epoch. Every process gets two images or more of each batch, because
-    # batch norm fails on one.
+    # Batches of nearly equal size, each image once an epoch. Every process gets at least two images of each batch,
+    # because batch norm fails on one.
     steps = min(math.ceil(len(images) / settings.batch_size), len(images) // (2 * world_size()))
     parallel = data_parallel(network)
     average = WeightAverage(network, settings.average)
