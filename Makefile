@@ -103,10 +103,10 @@ publish: setup
 update-readme: setup
 	naevi update-readme
 
-# make compare A=lesson-12-segnet B=default OUT=.cache/compare.html
+# make compare A=lesson-12-segnet B=default OUT=.cache/compare.html; FORCE=1 overwrites OUT
 # A and B: workspace, default, the name of a published result or DVC experiment, or a git revision.
 compare: setup
-	naevi compare $(A) $(B) $(if $(OUT),--out $(OUT))
+	naevi compare $(A) $(B) $(if $(OUT),--out $(OUT)) $(if $(FORCE),--force)
 
 # make promote NAME=default
 # FORCE=1 promotes a model that is not better than the champion. MLflow records that it was forced.

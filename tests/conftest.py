@@ -62,9 +62,9 @@ class Tiny(NamedTuple):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that runs the pipeline as slow; `make check` leaves these out."""
+    """Mark tests that run the pipeline and those of faults as slow; `make check` leaves these out."""
     for item in items:
-        if "small_repository" in getattr(item, "fixturenames", ()):
+        if "small_repository" in getattr(item, "fixturenames", ()) or ROOT / "tests/faults" in item.path.parents:
             item.add_marker(pytest.mark.slow)
 
 

@@ -96,7 +96,7 @@ def test_a_torn_lock_of_dvc_is_removed_and_no_other(small_repository: Path, tmp_
     lock.write_text('{"read": {"a": [', encoding="utf-8")
     assert "JSON structure is corrupted" in pipeline.run(folder, "dvc", "repro", check=False)
 
-    assert pipeline.run(folder, *unlock) == "naevi: removed .dvc/tmp/rwlock, which a kill had torn.\n"
+    assert pipeline.run(folder, *unlock) == "naevi: removed .dvc/tmp/rwlock, which a killed process left corrupt.\n"
 
     assert "Data and pipelines are up to date." in pipeline.run(folder, "dvc", "repro")
 

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,12 +22,18 @@ pytestmark = pytest.mark.usefixtures("torch_threads")
 
 
 def test_auto_is_resolved_to_what_is_here() -> None:
-    runtime = resolve_compute_settings(RuntimeConfig(device="auto", precision="auto", threads="auto"))
+    compute = resolve_compute_settings(RuntimeConfig(device="auto", precision="auto", threads="auto"))
 
-    assert runtime.device == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert runtime.precision in get_args(ComputeSettings.__annotations__["precision"])
-    assert 1 <= runtime.threads <= (os.cpu_count() or 1)
-    assert torch.get_num_threads() == runtime.threads
+    assert compute.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert compute.threads == len(os.sched_getaffinity(0)) == torch.get_num_threads()
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the chip's own list of features needs Linux")
+def test_auto_is_bf16_if_the_chip_computes_it(torch_threads: None) -> None:
+    features = set(Path("/proc/cpuinfo").read_text().split())
+    expected = "bf16" if features & {"avx512_bf16", "amx_bf16"} else "fp32"
+
+    assert resolve_compute_settings(RuntimeConfig(device="cpu", precision="auto", threads=1)).precision == expected
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
