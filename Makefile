@@ -35,7 +35,7 @@ setup: .venv/package
 	python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# TORCH=cpu installs the CPU build of torch, without CUDA's libraries. The file .venv/cpu remembers this choice.
+# TORCH=cpu installs the CPU build of torch, without CUDA's libraries. The file .venv/cpu records this choice.
 TORCH ?= $(if $(wildcard .venv/cpu),cpu)
 VERSIONS = $(shell sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2/p' requirements.lock)
 ifeq ($(TORCH),cpu)

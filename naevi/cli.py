@@ -1,6 +1,6 @@
 """The command line: parse, call, print. `python -m naevi` is the same as `naevi`.
 
-Commands import what they use when they run, because torch, scipy and MLflow take seconds.
+Each command imports its modules when it runs, because torch, scipy and MLflow take seconds.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,8 @@ class NaeviGroup(click.Group):
 def main() -> None:
     """Segment skin lesions or other objects in images.
 
-    predict, cutout, validate and export work in any folder, with a predictor that the pipeline wrote. The other
-    commands need a clone of the repository. COMMAND --help explains a command with an example.
+    predict, cutout, validate and export work in any folder. They need only a predictor folder. The other commands
+    need a clone of the repository. For an explanation and an example, run `naevi COMMAND --help`.
     """
     from naevi.progress import setup_logging
 
@@ -71,7 +71,7 @@ commits_option = click.option(
 def output_option(text: str, **settings: Any) -> Callable[[F], F]:
     """Return a decorator that adds --out, with these settings of click, and --force. See `errors.check_output`."""
     out_option = click.option("--out", type=PATH, help=text, **settings)
-    force_option = click.option("--force", is_flag=True, help="Overwrite what --out names.")
+    force_option = click.option("--force", is_flag=True, help="Overwrite the file or folder that --out names.")
     return lambda function: out_option(force_option(function))
 
 
@@ -89,7 +89,7 @@ def predict(images: tuple[Path, ...], model: str, out: Path, force: bool) -> Non
 
     segmenter = load_segmenter(_model_folder(model), current_workspace())
     if skipped := predict_images(segmenter, images, out, force=force):
-        raise UserError(f"{len(skipped)} file(s) were skipped because they can't be read as images, see above.")
+        raise UserError(f"{len(skipped)} file(s) were skipped because they can't be read as images. See above.")
 
 
 @command("naevi cutout photograph.jpg --over beach.jpg --out there.png")
@@ -122,8 +122,8 @@ def validate(
 ) -> None:
     """Score a model on other labeled images and write a report.
 
-    IMAGES and MASKS are folders or archives. A mask has the name of its image. Make sure that the model was not trained
-    on one of these images.
+    IMAGES and MASKS are folders or archives. A mask has the same name as its image. Make sure that the model was not
+    trained on any of these images.
     """
     from naevi.deploy.external_validation import validate_model
 
@@ -152,7 +152,7 @@ def demo() -> None:
 @command("naevi compare default workspace --out comparison.md")
 @click.argument("a")
 @click.argument("b")
-@output_option("New .md file, or .html file with images. Without it the comparison is printed.")
+@output_option("New .md file, or .html file with images. Without --out, the comparison is printed.")
 def compare(a: str, b: str, out: Path | None, force: bool) -> None:
     """Compare two results image by image.
 
@@ -169,10 +169,7 @@ def compare(a: str, b: str, out: Path | None, force: bool) -> None:
     "-S", "--set-param", "assignments", multiple=True, metavar="PARAM=VALUE", help="Parameter to change. Repeatable."
 )
 def publish(name: str, assignments: tuple[str, ...]) -> None:
-    """Run an experiment and keep its scores.
-
-    They are in reports/results/NAME.
-    """
+    """Run an experiment and keep its scores in reports/results/NAME."""
     from naevi.experiments.published import publish_result
 
     publish_result(require_workspace(), name, list(assignments))
@@ -201,7 +198,7 @@ def history(commits: int) -> None:
 @command("naevi verify")
 @commits_option
 def verify(commits: int) -> None:
-    """Check that MLflow and git agree, and repair MLflow."""
+    """Check that MLflow and git have the same results, and repair MLflow."""
     from naevi.experiments import verification
 
     verification.verify(require_workspace(), commits)
@@ -211,9 +208,9 @@ def verify(commits: int) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Promote it even if it is not better. MLflow records this.")
 def promote(name: str, force: bool) -> None:
-    """Make the model of a result the champion if it is better.
+    """Make the model of a result the champion if it is significantly better.
 
-    It must be significantly better on the same images. NAME is `workspace`, `default` (the last commit), a published
+    Both are compared on the same images. NAME is `workspace`, `default` (the last commit), a published
     result, a DVC experiment or a git revision.
     """
     from naevi.experiments import promotion

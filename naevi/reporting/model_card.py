@@ -12,8 +12,8 @@ from naevi.reporting.subgroups import describe_weakest
 OWN_ENCODER = "own"  # the encoder in the model.json of lesson 12's networks, see models.build.effective_model_config
 # What the numbers don't show, by data.source.
 DATASET_LIMITS = {
-    "ph2": "200 images from one clinic and one dermatoscope, of light skin, with one mask each. Nothing is known about "
-    "other cameras, other skin or other lesions, or about how much annotators would differ on these images.",
+    "ph2": "200 images from one clinic and one dermatoscope, mostly of fair skin. Each image has one annotator's mask. "
+    "Nothing is known about other cameras, other skin or other lesions, or about how much annotators would differ.",
     "phantoms": "The images are synthetic. The scores say nothing about patients, only that the pipeline works.",
     "folder": "Nothing is known about images that were taken or selected in another way.",
 }

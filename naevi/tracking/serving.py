@@ -52,7 +52,7 @@ class ServedModel(PythonModel):
                 images = [read_image(bytes(content), f"image {number}") for number, content in batch]
             except UserError as error:
                 raise MlflowException.invalid_parameter_value(str(error)) from None
-            masks += [_png(self._segmenter.mask(each)) for each in self._segmenter.probabilities(images)]
+            masks += [_png(self._segmenter.mask(probability)) for probability in self._segmenter.probabilities(images)]
         return pd.DataFrame({"mask": masks})
 
 

@@ -138,7 +138,7 @@ def test_the_command_skips_unreadable_files(predicted: tuple[Path, str]) -> None
 
     assert "letter.jpg can't be read as an image: its format is unknown." in printed
     assert "half.png can't be read as an image" in printed
-    assert printed.endswith("naevi: 2 file(s) were skipped because they can't be read as images, see above.\n")
+    assert printed.endswith("naevi: 2 file(s) were skipped because they can't be read as images. See above.\n")
     assert "Traceback" not in printed
 
 
