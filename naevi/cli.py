@@ -169,7 +169,10 @@ def compare(a: str, b: str, out: Path | None, force: bool) -> None:
     "-S", "--set-param", "assignments", multiple=True, metavar="PARAM=VALUE", help="Parameter to change. Repeatable."
 )
 def publish(name: str, assignments: tuple[str, ...]) -> None:
-    """Run an experiment and keep its scores in reports/results/NAME."""
+    """Run an experiment and keep its scores.
+
+    The scores and the changed parameters are in reports/results/NAME.
+    """
     from naevi.experiments.published import publish_result
 
     publish_result(require_workspace(), name, list(assignments))
@@ -198,7 +201,7 @@ def history(commits: int) -> None:
 @command("naevi verify")
 @commits_option
 def verify(commits: int) -> None:
-    """Check that MLflow and git have the same results, and repair MLflow."""
+    """Check that MLflow and git agree, and repair MLflow."""
     from naevi.experiments import verification
 
     verification.verify(require_workspace(), commits)
@@ -208,9 +211,9 @@ def verify(commits: int) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Promote it even if it is not better. MLflow records this.")
 def promote(name: str, force: bool) -> None:
-    """Make the model of a result the champion if it is significantly better.
+    """Promote the model of a result to champion.
 
-    Both are compared on the same images. NAME is `workspace`, `default` (the last commit), a published
+    It must be significantly better than the current champion on the same images. NAME is `workspace`, `default` (the last commit), a published
     result, a DVC experiment or a git revision.
     """
     from naevi.experiments import promotion

@@ -86,7 +86,7 @@ def test_commands_for_models_share_their_options(name: str) -> None:
     options = {option.name: option for option in COMMANDS[name].params}
 
     assert options["model"].default == "data/predictor"
-    assert options["force"].help == "Overwrite what --out names."
+    assert options["force"].help == "Overwrite the file or folder that --out names."
 
 
 @pytest.mark.parametrize(

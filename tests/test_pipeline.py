@@ -80,7 +80,7 @@ def test_mlflow_has_one_parent_with_its_children_and_curves(repository: Path) ->
     assert parent.data.metrics["iou.low"] == figures["iou"]["low"]
     assert parent.data.metrics["val.dice"] == figures["val"]["dice"]
     assert parent.data.params["train.epochs"] == "2"
-    assert parent.data.tags["mlflow.note.content"].startswith("Phantoms, not patients")
+    assert parent.data.tags["mlflow.note.content"].startswith("Synthetic images, not patients.")
     assert {child.data.tags["item"] for child in children} == {"0", "1", "all"}
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
     for child in children:

@@ -37,7 +37,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import invocations
 from PIL import Image
 from safetensors.torch import save
-from tests.test_sources import RAR, rared, tarred, zipped
 
 from naevi.config import ModelConfig, parse_config, read_yaml
 from naevi.datasets.folder import import_folder
@@ -58,6 +57,7 @@ from naevi.training import checkpoint
 from naevi.training.checkpoint import Checkpoint
 from naevi.workspace import Workspace
 from tests.conftest import ROOT, TINY
+from tests.datasets.archive_files import RAR_SIGNATURE, create_rar, create_tar, create_zip
 from tests.helpers import HERE
 
 MOST_MEMORY = 2**30
@@ -82,8 +82,8 @@ def mended(data: bytes) -> bytes:
     """The same with the checksums of a PNG, of a tar's or rar's headers made right, as far as one can tell."""
     if data.startswith(b"\x89PNG"):
         return _mended_chunks(data, start=8, size=lambda at: struct.unpack_from(">I", data, at)[0] + 12, crc=_png_crc)
-    if data.startswith(RAR):
-        return _mended_chunks(data, start=len(RAR), size=lambda at: _rar_size(data, at), crc=_rar_crc)
+    if data.startswith(RAR_SIGNATURE):
+        return _mended_chunks(data, start=len(RAR_SIGNATURE), size=lambda at: _rar_size(data, at), crc=_rar_crc)
     if data[257:262] == b"ustar":
         return b"".join(_tar_block(data[at : at + 512]) for at in range(0, len(data), 512))
     return data
@@ -166,7 +166,7 @@ def saved(picture: Image.Image, kind: str, **settings: Any) -> bytes:
 def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """An archive of a user's images, through all of data/raw."""
     files = {"images/a.png": saved(a_picture(), "PNG"), "masks/a.png": saved(a_mask(), "PNG"), "labels.csv": LABELS[0]}
-    tar, packed = tarred(files, ""), rared(files)
+    tar, packed = create_tar(files, ""), create_rar(files)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as stored:
         for name, data in files.items():
@@ -177,7 +177,7 @@ def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
             info = tarfile.TarInfo(f"{'x' * 120}/{name}")
             info.size, info.pax_headers = len(data), {"comment": "é"}
             long.addfile(info, io.BytesIO(data))
-    valid = [zipped(files), content.getvalue(), packed, tar, pax.getvalue()]
+    valid = [create_zip(files), content.getvalue(), packed, tar, pax.getvalue()]
     wrapped = [gzip.compress, lzma.compress]
     monkeypatch.setenv("NAEVI_SOURCE", str(folder / "archive"))
     workspace = Workspace(folder)
@@ -187,7 +187,7 @@ def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
         write_folder(workspace, folder / "raw", VALUES)
 
     inner = st.tuples(spoilt([tar, pax.getvalue()]), st.sampled_from(wrapped)).map(lambda pair: pair[1](pair[0]))
-    outer = [*valid, *(tarred(files, kind) for kind in ("gz", "bz2", "xz"))]
+    outer = [*valid, *(create_tar(files, kind) for kind in ("gz", "bz2", "xz"))]
     return Reader(read, outer, spoilt(outer) | spoilt(outer) | inner)
 
 

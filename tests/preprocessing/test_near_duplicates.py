@@ -72,7 +72,7 @@ def test_a_chain_of_near_duplicates_is_one_group_named_after_its_first_image(
     assert pairs[["first", "second"]].values.tolist() == [["far", "between"], ["start", "between"]]
     assert pairs.correlation.tolist() == pytest.approx([0.990, 0.990], abs=0.002)
     assert caplog.messages == [
-        f"2 pair(s) of near-duplicate images stay in one part. {workspace.near_duplicates} lists them."
+        "2 pair(s) of near-duplicate images stay in one part. data/prepared/near_duplicates.csv lists them."
     ]
 
     caplog.clear()
