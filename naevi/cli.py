@@ -213,8 +213,8 @@ def verify(commits: int) -> None:
 def promote(name: str, force: bool) -> None:
     """Promote the model of a result to champion.
 
-    It must be significantly better than the current champion on the same images. NAME is `workspace`, `default` (the last commit), a published
-    result, a DVC experiment or a git revision.
+    It must be significantly better than the current champion on the same images. NAME is `workspace`, `default` (the
+    last commit), a published result, a DVC experiment or a git revision.
     """
     from naevi.experiments import promotion
 

@@ -38,6 +38,8 @@ from naevi.workspace import Workspace
 from stages import evaluate
 from tests.helpers import HERE
 
+pytestmark = pytest.mark.slow
+
 
 class Measured(NamedTuple):
     """What evaluate made, in the current folder."""

@@ -13,6 +13,8 @@ from naevi.models.build import OWN_NETWORKS, NormalizedNetwork, build_network, c
 from naevi.models.lesson12 import unpool
 from naevi.training.losses import build_loss
 
+pytestmark = pytest.mark.slow
+
 LITE0 = "tu-tf_efficientnet_lite0"
 
 

@@ -24,6 +24,8 @@ from naevi.training.checkpoint import Checkpoint
 from tests import pipeline
 from tests.helpers import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Fits nine images for two epochs of two batches; each process keeps its gradients and what it was shown.
 SCRIPT = """
 import sys

@@ -23,6 +23,8 @@ from naevi.models.pretrained import (
     timm_key,
 )
 
+pytestmark = pytest.mark.slow
+
 LITE0, LITE1, LITE2 = (f"tu-tf_efficientnet_lite{number}" for number in range(3))
 each_packaged = pytest.mark.parametrize("encoder", [LITE0, LITE1, LITE2])
 

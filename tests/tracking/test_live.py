@@ -17,6 +17,8 @@ from naevi.workspace import Workspace
 from tests.helpers import ROOT
 from tests.tracking.conftest import ORIGIN, ROW, all_runs, statuses
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = (
     "import sys, time; from pathlib import Path; from naevi.tracking import live\n"
     "from naevi.workspace import Workspace; from tests.tracking.conftest import ORIGIN\n"

@@ -22,6 +22,8 @@ from naevi.tracking.registry import (
 )
 from naevi.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 Overrides = dict[str, Any]
 
 

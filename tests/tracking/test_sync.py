@@ -19,6 +19,8 @@ from naevi.tracking.sync import DvcExperiment, current_experiment, sync_result
 from naevi.workspace import Workspace
 from tests.tracking.conftest import ORIGIN, all_runs
 
+pytestmark = pytest.mark.slow
+
 Overrides = dict[str, Any]
 NO_EXPERIMENT = DvcExperiment("", "")
 LOCK = "stages:\n  train@0:\n    outs:\n    - path: data/models/0\n      md5: 0af.dir\n"

@@ -17,7 +17,7 @@ from naevi.training.checkpoint import Checkpoint, HistoryRow
 from tests.training.test_loop import CPU, phantoms
 
 ConfigWith = Callable[[dict[str, Any]], Config]
-pytestmark = pytest.mark.usefixtures("torch_threads")
+pytestmark = [pytest.mark.usefixtures("torch_threads"), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,8 @@ from naevi.models.device import ComputeSettings
 from naevi.training.depthwise import DepthwiseConvolution, FastDepthwise, fast_depthwise
 from naevi.training.losses import build_loss
 
+pytestmark = pytest.mark.slow
+
 UNET = ModelConfig(architecture="unet", encoder="tu-tf_efficientnet_lite0", weights="imagenet")
 IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -30,7 +30,7 @@ STILL = dict.fromkeys(
 PLAIN = {"train.augment": STILL | {"flips": False}}
 
 ConfigWith = Callable[[dict[str, Any]], Config]
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from naevi.models.build import create_network
 from naevi.training.upsampling import FusedDecoderBlock, fuse_upsampling, transposed_kernel
 from tests.training.test_depthwise import UNET, step
 
+pytestmark = pytest.mark.slow
+
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     """Numbers in 0..1, float64, in which two ways to add differ in the last digits alone."""
