@@ -48,11 +48,13 @@ def _overlay(workspace: Workspace, image_id: str, result: NamedResult) -> dict[s
     from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask, to_data_uri
 
     missing: dict[str, Any] = {"overlay": None, "width": 0, "height": 0}
-    image, mask = (workspace.raw / folder / f"{image_id}.png" for folder in ("images", "masks"))
-    prediction = result.predictions(image_id) if result.predictions and image.exists() and mask.exists() else None
-    if prediction is None or not _has_its_score(image_id, result, read_mask(mask), prediction):
+    image_file, mask_file = (workspace.raw / folder / f"{image_id}.png" for folder in ("images", "masks"))
+    if not (result.predictions and image_file.exists() and mask_file.exists()):
         return missing
-    pixels = draw_overlay(shrink_image(read_image(image)), *map(shrink_mask, (read_mask(mask), prediction)))
+    mask, prediction = read_mask(mask_file), result.predictions(image_id)
+    if prediction is None or not _has_its_score(image_id, result, mask, prediction):
+        return missing
+    pixels = draw_overlay(shrink_image(read_image(image_file)), shrink_mask(mask), shrink_mask(prediction))
     return {"overlay": to_data_uri(pixels, lines=True), "width": pixels.shape[1], "height": pixels.shape[0]}
 
 

@@ -4,6 +4,7 @@ import json
 from typing import NamedTuple
 
 from naevi.errors import first_ten
+from naevi.experiments.published import format_score
 from naevi.experiments.repository import list_experiments, run_command, text_at
 from naevi.rendering.tables import Table, markdown_table
 from naevi.workspace import Workspace
@@ -63,11 +64,8 @@ def _history_point(workspace: Workspace, revision: str, what: str) -> HistoryPoi
         return HistoryPoint(revision, what, None, ("", ""), f"no {path}")
     try:
         metrics = json.loads(text)
-        dice, iou = (
-            f"{score['mean']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
-            for score in (metrics["dice"], metrics["iou"])
-        )
-        return HistoryPoint(revision, what, float(metrics["dice"]["mean"]), (dice, iou), "")
+        scores = format_score(metrics["dice"]), format_score(metrics["iou"])
+        return HistoryPoint(revision, what, float(metrics["dice"]["mean"]), scores, "")
     except (ValueError, KeyError, TypeError):  # incomplete JSON, a missing mean, text instead of a number
         return HistoryPoint(revision, what, None, ("", ""), f"{path} can't be read")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from naevi.errors import UserError, describe_error, first_ten
 from naevi.experiments.published import DEFAULT, experiment_name, published_names
-from naevi.experiments.repository import list_experiments, run_command, text_at
+from naevi.experiments.repository import experiment_revisions, run_command, text_at
 from naevi.files import read_csv
 from naevi.images import Pixels
 from naevi.workspace import Workspace
@@ -47,7 +47,7 @@ def load_result(workspace: Workspace, name: str) -> NamedResult:
     if name in published_names(workspace):
         text = _read_text(_published_table(workspace, name))
         # The experiment that produced it may still be here, with its predictions.
-        revisions = [revision for other, revision in _experiments(workspace) if other == experiment_name(name)]
+        revisions = [revision for other, revision in experiment_revisions(workspace) if other == experiment_name(name)]
         same = [revision for revision in revisions if text_at(workspace, revision, path) == text]
         predictions = _from_cache(workspace, same[0]) if same else None
         return NamedResult(name, _parse_per_image(name, path, text), predictions)
@@ -59,7 +59,7 @@ def load_result(workspace: Workspace, name: str) -> NamedResult:
 def other_results(workspace: Workspace) -> Iterator[NamedResult]:
     """Yield the committed default, all published results and all DVC experiments, except those that can't be read."""
     path = workspace.relative(workspace.per_image)
-    revisions = ["HEAD", *(revision for _, revision in _experiments(workspace))]
+    revisions = ["HEAD", *(revision for _, revision in experiment_revisions(workspace))]
     texts = [text_at(workspace, revision, path) for revision in revisions]
     texts += [_read_text(_published_table(workspace, name)) for name in published_names(workspace)]
     for text in texts:
@@ -73,24 +73,19 @@ def _published_table(workspace: Workspace, name: str) -> Path:
     return workspace.results / name / workspace.per_image.name
 
 
-def _experiments(workspace: Workspace) -> list[tuple[str, str]]:
-    """Return name and revision of each DVC experiment."""
-    return [experiment for group in list_experiments(workspace).values() for experiment in group.items()]
-
-
 def _find_revision(workspace: Workspace, name: str) -> str:
     """Return the commit of the default, an experiment or a git revision; raise UserError if there is none."""
     revision = _git_revision(workspace, "HEAD") if name == DEFAULT else _experiment_revision(workspace, name)
     revision = revision or _git_revision(workspace, name)
     if revision is None:
-        experiments = [experiment for experiment, _ in _experiments(workspace)]
+        experiments = [experiment for experiment, _ in experiment_revisions(workspace)]
         known = [WORKSPACE, DEFAULT, *published_names(workspace), *experiments]
         raise UserError(f"{name!r} is not a result. Use one of {first_ten(known)}, or any git revision.")
     return revision
 
 
 def _experiment_revision(workspace: Workspace, name: str) -> str | None:
-    revisions = [revision for experiment, revision in _experiments(workspace) if experiment == name]
+    revisions = [revision for experiment, revision in experiment_revisions(workspace) if experiment == name]
     if len(revisions) > 1:
         short = ", ".join(revision[:7] for revision in revisions)
         raise UserError(f"{len(revisions)} DVC experiments are named {name} ({short}). Use one of these revisions.")

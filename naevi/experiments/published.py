@@ -1,6 +1,5 @@
 """Published results in reports/results, and the table of them in the README."""
 
-from pathlib import Path
 from typing import Any
 
 from naevi.errors import UserError
@@ -46,23 +45,19 @@ def publish_result(workspace: Workspace, name: str, assignments: list[str]) -> N
         # Not `exp run --force`, which also runs stages that are up to date.
         run_command("dvc", "exp", "remove", experiment, folder=workspace.root)
     run_command("dvc", "exp", "run", "--temp", "--name", experiment, *settings, folder=workspace.root, show=True)
-    files = {
-        file.name: _experiment_text(workspace, experiment, file) for file in (workspace.metrics, workspace.per_image)
-    }
+    head = run_command("git", "rev-parse", "HEAD", folder=workspace.root).strip()
+    revision = list_experiments(workspace)[head][experiment]
+    files = {}
+    for file in (workspace.metrics, workspace.per_image):
+        text = text_at(workspace, revision, workspace.relative(file))
+        if text is None:
+            raise UserError(f"the experiment {experiment} has no {file.name}, so it can't be published.")
+        files[file.name] = text
     files["overrides.txt"] = "".join(f"{assignment}\n" for assignment in assignments)
     folder = workspace.results / name
     folder.mkdir(parents=True, exist_ok=True)
     for file_name, text in files.items():
         write_text(folder / file_name, text)
-
-
-def _experiment_text(workspace: Workspace, experiment: str, file: Path) -> str:
-    """Return the text of a file in an experiment that started from HEAD."""
-    head = run_command("git", "rev-parse", "HEAD", folder=workspace.root).strip()
-    text = text_at(workspace, list_experiments(workspace)[head][experiment], workspace.relative(file))
-    if text is None:
-        raise UserError(f"the experiment {experiment} has no {file.name}, so it can't be published.")
-    return text
 
 
 def published_names(workspace: Workspace) -> list[str]:
@@ -91,8 +86,11 @@ def update_readme(workspace: Workspace) -> None:
     write_text(readme, before + begin + results_table(workspace) + end + after)
 
 
+def format_score(score: dict[str, float]) -> str:
+    """Return a score of metrics.json with its interval, such as 0.9489 [0.9431, 0.9542]."""
+    return f"{score['mean']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
+
+
 def _row(name: str, scores: dict[str, Any]) -> list[str]:
-    intervals = [
-        f"{score['mean']:.4f} [{score['low']:.4f}, {score['high']:.4f}]" for score in (scores["dice"], scores["iou"])
-    ]
+    intervals = [format_score(scores[name]) for name in ("dice", "iou")]
     return [name, *intervals, f"{scores['dice']['p05']:.3f}", f"{scores['val']['dice']:.4f}", str(scores["images"])]

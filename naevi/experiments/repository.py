@@ -56,6 +56,11 @@ def list_experiments(workspace: Workspace) -> dict[str, dict[str, str]]:
         return {}
 
 
+def experiment_revisions(workspace: Workspace) -> list[tuple[str, str]]:
+    """Return name and revision of each DVC experiment, whatever commit it started from."""
+    return [experiment for group in list_experiments(workspace).values() for experiment in group.items()]
+
+
 def unlock(workspace: Workspace) -> None:
     """Remove DVC's rwlock files if they are corrupt, and print which.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from naevi.config import load_config
 from naevi.errors import UserError, describe_error, first_ten
-from naevi.experiments.repository import list_experiments, run_command, text_at
+from naevi.experiments.repository import experiment_revisions, run_command, text_at
 from naevi.tracking.store import StoredResult, close_stale_runs, connect, delete_run, set_tag, stored_results
 from naevi.tracking.sync import DvcExperiment, sync_result
 from naevi.workspace import Workspace
@@ -46,7 +46,7 @@ def results_in_git(workspace: Workspace, commits: int) -> dict[str, dict[str, st
     report = workspace.relative(workspace.report_md)
     command = ("git", "log", "--first-parent", "--format=%H", f"-{commits}", "--", report)
     named = [(revision[:7], revision) for revision in run_command(*command, folder=workspace.root).split()]
-    named += [experiment for group in list_experiments(workspace).values() for experiment in group.items()]
+    named += experiment_revisions(workspace)
     results: dict[str, dict[str, str]] = {}
     for name, revision in named:
         for fingerprint in _fingerprints(text_at(workspace, revision, report)):

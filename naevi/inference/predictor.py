@@ -6,6 +6,7 @@ cv.models lacks `all`.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -33,7 +34,7 @@ def write_predictor(workspace: Workspace, config: Config) -> None:
 
 def write_predict_settings(folder: Path, evaluate: EvaluateConfig, runtime: RuntimeConfig) -> None:
     """Write predict.json. A predictor that was made on a GPU also works without one."""
-    values = evaluate.model_dump(include=set(PredictConfig.model_fields)) | runtime.model_dump()
+    values = _settings(evaluate, runtime)
     if runtime.device == "cuda":
         values["device"] = "auto"
     write_json(folder / SETTINGS, values)
@@ -52,12 +53,15 @@ def read_predict_settings(folder: Path, workspace: Workspace | None = None) -> P
         return _parse_settings(folder / SETTINGS)
     if workspace is not None and workspace.params.exists() and (folder / DESCRIPTION).exists():
         config = load_config(workspace)
-        values = config.evaluate.model_dump(include=set(PredictConfig.model_fields)) | config.runtime.model_dump()
-        return PredictorSettings.model_validate(values)
+        return PredictorSettings.model_validate(_settings(config.evaluate, config.runtime))
     raise UserError(
         f"{folder} is not a predictor: it has no {SETTINGS}. Name a folder such as data/predictor, which `dvc repro` "
         "writes."
     )
+
+
+def _settings(evaluate: EvaluateConfig, runtime: RuntimeConfig) -> dict[str, Any]:
+    return evaluate.model_dump(include=set(PredictConfig.model_fields)) | runtime.model_dump()
 
 
 def _parse_settings(file: Path) -> PredictorSettings:
