@@ -1,6 +1,7 @@
 """Dice, IoU and other overlap scores, per image and class.
 
-Implemented here because the scores are the purpose of this project. A test compares them with scikit-learn.
+Implemented here because the scores are the purpose of this project. Tests compare them with scikit-learn, MONAI and
+torchmetrics.
 """
 
 import numpy as np
@@ -28,16 +29,19 @@ def confusion_counts(masks: ArrayLike, predictions: ArrayLike, *, classes: int =
     return pd.concat(rows).sort_index(kind="stable").reset_index(drop=True)
 
 
-def overlap_scores(counts: pd.DataFrame) -> pd.DataFrame:
+def overlap_scores(counts: pd.DataFrame, *, classes: int) -> pd.DataFrame:
     """Return the OVERLAP_SCORES of each row of counts, 0..1; area_error is the excess of the predicted area, relative.
 
-    threshold_jaccard is the IoU, or 0 below FAILURE_IOU. For an empty mask, Dice, IoU and threshold_jaccard are 1 if
-    nothing was predicted, otherwise 0. Undefined scores are NaN: sensitivity and area_error of an empty mask,
-    specificity of a mask that fills the image, precision if nothing was predicted.
+    threshold_jaccard is the IoU, or 0 below FAILURE_IOU. Undefined scores are NaN: sensitivity and area_error of an
+    empty mask, specificity of a mask that fills the image, precision if nothing was predicted.
+
+    If a class is predicted but not in the mask, Dice, IoU and threshold_jaccard are 0. If it is in neither, they are 1
+    with two classes. With more classes all scores are NaN, because a mean over many absent classes would be high for a
+    prediction of nothing. MONAI and nnU-Net leave out absent classes too.
     """
     tp, fp, fn, tn = (counts[name].astype(float) for name in ("tp", "fp", "fn", "tn"))
     iou = (tp / (tp + fp + fn)).fillna(1)
-    return pd.DataFrame(
+    scores = pd.DataFrame(
         {
             "dice": (2 * tp / (2 * tp + fp + fn)).fillna(1),
             "iou": iou,
@@ -48,3 +52,6 @@ def overlap_scores(counts: pd.DataFrame) -> pd.DataFrame:
             "area_error": ((fp - fn) / (tp + fn)).where(tp + fn > 0),
         }
     )
+    if classes > 2:
+        scores.loc[tp + fp + fn == 0] = np.nan
+    return scores

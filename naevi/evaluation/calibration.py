@@ -79,8 +79,9 @@ def risk_coverage_curve(confidences: pd.Series, dice: pd.Series) -> pd.DataFrame
     """Return the mean Dice of the most confident images, if the others are set aside for a person to look at.
 
     One row for each number of images: coverage (their share, rising to 1) and dice (their mean). Ties in confidence
-    keep the order of the rows.
+    keep the order of the rows. Images without a Dice are left out.
     """
+    confidences, dice = confidences[dice.notna()], dice.dropna()
     order = np.argsort(-confidences.to_numpy(), kind="stable")
     number = np.arange(1, len(dice) + 1)
     return pd.DataFrame({"coverage": number / len(dice), "dice": np.cumsum(dice.to_numpy()[order]) / number})

@@ -5,11 +5,12 @@ import pandas as pd
 from naevi.config import Config
 from naevi.dataset import image_ids
 from naevi.evaluation.scoring import ImageScores, concatenate_scores, per_image_table, score_images
-from naevi.files import atomic_folder, read_csv
+from naevi.files import atomic_folder
 from naevi.inference.segmenter import open_segmenter
 from naevi.models.device import resolve_compute_settings
 from naevi.models.storage import HISTORY
 from naevi.progress import progress
+from naevi.tables import read_history
 from naevi.workspace import Workspace
 
 
@@ -37,5 +38,5 @@ def cross_validate(
 
 def learning_curves(workspace: Workspace, config: Config) -> pd.DataFrame:
     """Return the history of every model, one row for each epoch, with a column `model`."""
-    histories = [read_csv(workspace.model(name) / HISTORY).assign(model=name) for name in config.model_names()]
+    histories = [read_history(workspace.model(name) / HISTORY).assign(model=name) for name in config.model_names()]
     return pd.concat(histories, ignore_index=True)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from naevi.evaluation.calibration import reliability_curve, risk_coverage_curve, threshold_curve
 from naevi.evaluation.scoring import ImageScores
-from naevi.evaluation.summary import average_classes
+from naevi.evaluation.summary import average_classes, pool_images
 from naevi.files import write_csv, write_json
 from naevi.workspace import Workspace
 
@@ -17,7 +17,8 @@ def write_outputs(workspace: Workspace, test: ImageScores, scores: dict[str, Any
     """Write the scores of tested images and their curves under reports/. `names` are those of the classes."""
     workspace.metrics.parent.mkdir(parents=True, exist_ok=True)
     images = average_classes(test.rows)
-    by_class = dict(zip(names[1:], test.pixels, strict=True))
+    found = pool_images(test.rows).index  # a class that no mask and no prediction has would flatten the curves
+    by_class = {name: counts for name, counts in zip(names[1:], test.pixels, strict=True) if name in found}
     reliability = _stack_classes({name: reliability_curve(counts) for name, counts in by_class.items()})
     thresholds = _stack_classes({name: threshold_curve(counts)[::10] for name, counts in by_class.items()})
     write_csv(workspace.per_image, test.rows, digits=DIGITS)

@@ -10,7 +10,7 @@ from torch import Tensor
 from naevi.dataset import load_images
 from naevi.evaluation.calibration import Counts, brier_score, count_by_probability, dice_confidence
 from naevi.evaluation.summary import ALL_SCORES
-from naevi.evaluation.surface_distance import surface_distances
+from naevi.evaluation.surface_distance import SURFACE_SCORES, surface_distances
 from naevi.images import read_mask, write_mask
 from naevi.inference.postprocessing import resize_probabilities, to_mask
 from naevi.inference.segmenter import Segmenter
@@ -38,6 +38,10 @@ def score_images(segmenter: Segmenter, workspace: Workspace, ids: list[str], *, 
 
     With `keep`, predictions are written to that folder and surface distances are computed. Columns of rows: image_id,
     class, those of `confusion_counts` and `overlap_scores`, brier, confidence and, with `keep`, SURFACE_SCORES.
+
+    With more than two classes, a class that is neither in the mask nor in the prediction has no score, so all of them
+    are NaN. Confidence is computed without the mask: it is NaN for a class that is not predicted. If no class is
+    predicted it is 0, because the Dice of such an image is 0 unless its mask is empty too.
     """
     scores = []
     for first in range(0, len(ids), CHUNK_SIZE):
@@ -86,5 +90,14 @@ def _score_image(
             }
             | (surface_distances(area, predicted) if keep else {})
         )
-    rows = counts.join(overlap_scores(counts)).join(pd.DataFrame(more)).assign(image_id=image_id)
-    return ImageScores(rows, np.stack(pixels))
+    rows = counts.join(overlap_scores(counts, classes=len(names))).join(pd.DataFrame(more)).assign(image_id=image_id)
+    return ImageScores(_without_absent_classes(rows) if len(names) > 2 else rows, np.stack(pixels))
+
+
+def _without_absent_classes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return an image's rows for several classes, with NaN for what an absent class doesn't have."""
+    unpredicted = rows.tp + rows.fp == 0
+    rows = rows.assign(confidence=rows.confidence.mask(unpredicted, 0 if unpredicted.all() else np.nan))
+    without_score = [name for name in ("brier", *SURFACE_SCORES) if name in rows]
+    rows.loc[rows.dice.isna(), without_score] = np.nan
+    return rows

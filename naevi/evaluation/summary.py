@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from naevi.config import EvaluateConfig
+from naevi.errors import UserError
 from naevi.evaluation.calibration import Counts, expected_calibration_error, risk_coverage_curve
 from naevi.evaluation.surface_distance import SURFACE_SCORES
 from naevi.metrics import FAILURE_IOU, OVERLAP_SCORES, overlap_scores
@@ -24,7 +25,10 @@ COVERAGES = (80, 50)  # percent of the images, the most confident
 
 
 def average_classes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each image and fold from one for each class: means of the scores, sums of the pixels."""
+    """Return one row for each image and fold from one for each class: means of the scores, sums of the pixels.
+
+    A mean is over the classes that have the score. It is NaN if none has it.
+    """
     aggregations = (
         dict.fromkeys(IMAGE_PROPERTIES, "first")
         | dict.fromkeys(ALL_SCORES, "mean")
@@ -34,35 +38,71 @@ def average_classes(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(["image_id", "fold"], sort=False, as_index=False).agg(present)
 
 
+def absent_classes(rows: pd.DataFrame) -> pd.Series:
+    """Return for each row of a per_image.csv whether its class is neither in the mask nor in the prediction, bool.
+
+    It is False if there are two classes, because then an empty mask has a score, and if counts are missing.
+    """
+    counts = ["tp", "fp", "fn"]
+    if "class" not in rows or rows["class"].nunique() == 1 or not set(counts) <= set(rows):
+        return pd.Series(False, index=rows.index)
+    return rows[counts].eq(0).all(axis=1)
+
+
+def scored_images(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `average_classes` that have a score. With two classes, all have one."""
+    return images[images.dice.notna()]
+
+
+def pool_images(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the overlap scores of each class by its name, over the pixels of all images.
+
+    With more than two classes, those that no mask and no prediction has are left out.
+    """
+    counts = rows.groupby("class", sort=False)[["tp", "fp", "fn", "tn"]].sum()
+    return overlap_scores(counts, classes=len(counts) + 1).dropna(subset="dice")
+
+
 def summarize(test: pd.DataFrame, pixels: Counts, settings: EvaluateConfig) -> dict[str, Any]:
     """Return the scores of tested images as nested dicts. `test` is per_image.csv, `pixels` as in `ImageScores`.
 
     An image's score is the mean over its classes; by_class has each class if there are several. `micro` pools the
-    pixels of all images, as much public code does, so large lesions count more.
+    pixels of all images, as much public code does, so large lesions count more. Images without any score are counted
+    as `unscored` and left out of everything else. `images` of a class or subgroup is the number of images with a score.
+
+    Raises UserError if no image has a score.
     """
     images = average_classes(test)
-    pooled = overlap_scores(test.groupby("class", sort=False)[["tp", "fp", "fn", "tn"]].sum())
+    scored = scored_images(images)
+    if scored.empty:
+        raise UserError(
+            f"None of the {len(images)} tested images has a score, because no mask and no prediction contains a class "
+            "besides the background. Add other folds to cv.models, or images with other masks."
+        )
+    pooled = pool_images(test)
+    errors = {
+        name: expected_calibration_error(counts) for name, counts in zip(test["class"].unique(), pixels, strict=True)
+    }
     by_class = {str(name): _summarize_group(rows, settings) for name, rows in test.groupby("class", sort=False)}
     return (
         {
             "images": len(images),
-            "empty_masks": int((test.tp + test.fn == 0).sum()),
-            "empty_predictions": int((test.tp + test.fp == 0).sum()),
-            "failed": int((images.iou < FAILURE_IOU).sum()),
+            "empty_masks": int((images.tp + images.fn == 0).sum()),
+            "empty_predictions": int((images.tp + images.fp == 0).sum()),
+            "failed": int((scored.iou < FAILURE_IOU).sum()),
+            "unscored": len(images) - len(scored),
         }
-        | {name: distribution(images[name], settings) for name in ALL_SCORES}
+        | {name: distribution(scored[name], settings) for name in ALL_SCORES}
         | {
             "micro": {"dice": float(pooled.dice.mean()), "iou": float(pooled.iou.mean())},
-            "calibration": {
-                "expected_error": float(np.mean([expected_calibration_error(counts) for counts in pixels]))
-            },
-            "kept": selective_dice(images.confidence, images.dice),
+            "calibration": {"expected_error": float(np.mean([errors[name] for name in pooled.index]))},
+            "kept": selective_dice(scored.confidence, scored.dice),
         }
         | {
             f"by_{name}": {
-                str(value): _summarize_group(images[labels == value], settings) for value in sorted(labels.unique())
+                str(value): _summarize_group(scored[labels == value], settings) for value in sorted(labels.unique())
             }
-            for name, labels in subgroups(images).items()
+            for name, labels in subgroups(scored).items()
         }
         | ({"by_class": by_class} if len(by_class) > 1 else {})
     )
@@ -74,16 +114,13 @@ def summarize_cross_validation(
     """Return the content of reports/metrics.json: that of `summarize`, with means of folds and validation images.
 
     `validation` has the columns of `test` without surface distances, and a row for each fold that used the image for
-    validation.
+    validation. `val` and `fold` lack what no image has a score for.
     """
-    folds = {
-        str(fold): _summarize_group(rows, settings) for fold, rows in sorted(average_classes(test).groupby("fold"))
-    }
-    validated = average_classes(validation)
+    scored, validated = (scored_images(average_classes(rows)) for rows in (test, validation))
     return summarize(test, pixels, settings) | {
-        "folds": len(folds),
-        "val": {"dice": float(validated.dice.mean()), "iou": float(validated.iou.mean())},
-        "fold": folds,
+        "folds": int(test.fold.nunique()),
+        "val": {name: float(validated[name].mean()) for name in ("dice", "iou") if len(validated)},
+        "fold": {str(fold): _summarize_group(rows, settings) for fold, rows in sorted(scored.groupby("fold"))},
     }
 
 
@@ -106,8 +143,10 @@ def selective_dice(confidences: pd.Series, dice: pd.Series) -> dict[str, float]:
 
 def _summarize_group(rows: pd.DataFrame, settings: EvaluateConfig) -> dict[str, float]:
     dice = distribution(rows.dice, settings)
+    if not dice:
+        return {"images": 0}
     means = {"dice": dice["mean"], "low": dice["low"], "high": dice["high"], "iou": float(rows.iou.mean())}
-    return {"images": len(rows)} | means
+    return {"images": int(rows.dice.count())} | means
 
 
 def distribution(values: pd.Series, settings: EvaluateConfig) -> dict[str, float]:

@@ -60,6 +60,7 @@ def fit(
     their size, or memory is full.
     """
     _check(network, images, settings)
+    torch.manual_seed(settings.seed)  # for dropout, which takes its random numbers from torch's own generators
     trainer = set_up_training(network, images, settings, compute)
     history = checkpoint.restore(trainer.state())
     remaining = range(len(history) + 1, settings.epochs + 1)

@@ -30,18 +30,19 @@ def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def dice(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return 1 - soft Dice, mean over the foreground classes, as in nnU-Net.
+    """Return 1 - soft Dice, mean over the foreground classes in the batch's masks; 0 if there is none.
 
-    smp sums over the whole batch as if it were one image. A class that is not in the batch's masks counts as 0.
+    smp sums over the whole batch as if it were one image.
     """
-    return _smp_loss(DiceLoss, logits, mask, classes=_foreground(logits))
+    return _foreground_loss(DiceLoss, logits, mask)
 
 
 def focal(logits: Tensor, mask: Tensor) -> Tensor:
     """Return the focal loss: cross-entropy times (1 - probability of the true class)², so easy pixels count less.
 
     Lin et al.: "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002, without its weight
-    alpha. With more than two classes, smp uses a sigmoid for each class and takes the mean.
+    alpha. With more than two classes, smp uses a sigmoid for each class and takes the mean over all classes, background
+    included. A class that is not in the masks counts too: each of its pixels is an easy or a false one.
     """
     return _smp_loss(FocalLoss, logits, mask)
 
@@ -51,18 +52,18 @@ def lovasz(logits: Tensor, mask: Tensor) -> Tensor:
 
     Berman, Triki, Blaschko: "The Lovász-Softmax loss", 2018, https://arxiv.org/abs/1705.08790. The hinge is 0 for
     correct logits of at least 1. Lovász-Softmax is the mean over the classes in the batch's masks, background included.
-    On CUDA its cumsum has no deterministic algorithm.
+    On CUDA its cumsum has no deterministic algorithm, and Lovász-Softmax can't be recorded as a CUDA graph.
     """
     return _smp_loss(LovaszLoss, logits, mask)
 
 
 def tversky(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the Tversky loss: like Dice, but false negatives weigh 0.7 and false positives 0.3 instead of 0.5 each.
+    """Return the Tversky loss: like `dice`, but false negatives weigh 0.7 and false positives 0.3 instead of 0.5 each.
 
     The weights are the best of Salehi, Erdogmus, Gholipour: "Tversky loss function for image segmentation using 3D
     fully convolutional deep networks", 2017, https://arxiv.org/abs/1706.05721. smp's defaults would make it Dice.
     """
-    return _smp_loss(TverskyLoss, logits, mask, classes=_foreground(logits), alpha=0.3, beta=0.7)
+    return _foreground_loss(TverskyLoss, logits, mask, alpha=0.3, beta=0.7)
 
 
 LOSSES: dict[str, LossFunction] = {
@@ -97,6 +98,13 @@ def _smp_loss(loss_class: type[nn.Module], logits: Tensor, mask: Tensor, **setti
     return value
 
 
-def _foreground(logits: Tensor) -> list[int] | None:
-    # With one channel, smp expects no list.
-    return list(range(1, logits.shape[1])) or None
+def _foreground_loss(loss_class: type[nn.Module], logits: Tensor, mask: Tensor, **settings: float) -> Tensor:
+    """Return one of smp's Dice losses, mean over the foreground classes in the masks."""
+    if logits.shape[1] == 1:
+        return _smp_loss(loss_class, logits, mask, **settings)
+    foreground = range(1, logits.shape[1])
+    value = _smp_loss(loss_class, logits, mask, classes=list(foreground), **settings)
+    # smp divides by the number of all classes, and a class that is not in the masks adds 0. No `if` and no .item()
+    # here: the CPU must not wait for a value, because the training step is recorded as a CUDA graph.
+    n_present = torch.stack([(mask == class_index).any() for class_index in foreground]).sum()
+    return value * (len(foreground) / n_present.clamp(min=1))

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from naevi.config import Config
 from naevi.dataset import image_ids, load_parts
-from naevi.files import read_csv
 from naevi.models.build import create_network, effective_model_config
 from naevi.models.device import resolve_compute_settings
 from naevi.models.distributed import is_main_process, process_group
 from naevi.models.storage import save_model, weights_digest
 from naevi.provenance import model_origin
+from naevi.tables import read_image_table, read_split
 from naevi.training.checkpoint import Checkpoint, HistoryRow
 from naevi.training.loop import fit
 from naevi.workspace import Workspace
@@ -44,7 +44,8 @@ def train_model(workspace: Workspace, config: Config, name: str, open_run: OpenR
     """
     config = effective_model_config(config)
     compute, classes = resolve_compute_settings(config.runtime), len(config.data.classes)
-    split, image_table = read_csv(workspace.split), read_csv(workspace.image_table)
+    image_table = read_image_table(workspace)
+    split = read_split(workspace, image_table)
     ids = {part: image_ids(split, name, part) for part in ("train", "val")}
     network = create_network(config.model, classes=classes, seed=config.train.seed)
     origin = model_origin(workspace, config, name, vars(compute), image_table, ids, weights_digest(network))

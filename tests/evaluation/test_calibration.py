@@ -120,3 +120,10 @@ def test_risk_and_coverage_by_hand() -> None:
 
     assert found.coverage.tolist() == [0.25, 0.5, 0.75, 1]
     assert found.dice.tolist() == pytest.approx([1.0, 0.9, 0.9, 0.725])
+
+
+def test_an_image_without_a_dice_is_in_no_risk() -> None:
+    """It has the highest confidence here, and the other two are still half and all of the images."""
+    found = risk_coverage_curve(pd.Series([0.9, 1.0, 0.5]), pd.Series([0.8, float("nan"), 0.2]))
+
+    assert found.values.tolist() == [[0.5, pytest.approx(0.8)], [1, pytest.approx(0.5)]]

@@ -232,6 +232,8 @@ def test_the_predictor_is_the_model_all_with_its_settings(measured: Measured) ->
         "device": "cpu",
         "precision": "fp32",
         "threads": 1,
+        "white": 65535,
+        "image_alpha": "white",
     }
 
 

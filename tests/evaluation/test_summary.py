@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 
 from naevi.config import EvaluateConfig
+from naevi.errors import UserError
 from naevi.evaluation.calibration import N_BINS
 from naevi.evaluation.summary import (
     ALL_SCORES,
+    AREA_THIRDS,
+    absent_classes,
     average_classes,
     distribution,
     subgroups,
@@ -74,6 +77,9 @@ def group(number: int, dice: float, iou: float, low: float | None = None, high: 
     }
 
 
+BODY = {"dice": 2.8 / 3, "low": 0.85, "high": 1.0, "iou": 0.9}
+
+
 def test_the_figures_have_every_number_by_name() -> None:
     test = rows(
         ("a", "melanoma", 0, "lesion", 0.5, 0.25, 0.5, 1, 1, 1, 1),
@@ -89,6 +95,7 @@ def test_the_figures_have_every_number_by_name() -> None:
         "empty_masks": 1,
         "empty_predictions": 1,
         "failed": 2,  # IoU below .65
+        "unscored": 0,
         "micro": {"dice": 8 / 11, "iou": 4 / 7},
         "calibration": {"expected_error": pytest.approx(0.0005)},
         "kept": {"dice_at_80": pytest.approx(0.8 * 0.75 + 0.2 * 1.0, abs=0.06), "dice_at_50": pytest.approx(0.9375)},
@@ -121,9 +128,63 @@ def test_an_image_of_several_classes_has_their_mean() -> None:
     assert images[["dice", "sensitivity", "tp", "fp"]].values.tolist() == [[0.75, 0.75, 3, 1], [0.5, 1.0, 4, 1]]
     assert figures["images"] == 2
     assert figures["dice"]["mean"] == 0.625
-    assert figures["empty_masks"] == 1  # no head in b
+    assert figures["empty_masks"] == 0  # b lacks a head, but not a body
     assert figures["by_class"] == {"head": group(2, 0.25, 0.125, 0.0, 0.5), "body": group(2, 1.0, 0.875)}
     assert figures["micro"]["dice"] == pytest.approx((2 / 5 + 1) / 2)
+
+
+# Of two classes, a is scored for both. b has no head: it is predicted in b, but not in c. d has nothing.
+PARTLY_ABSENT = (
+    ("a", "x", 0, "head", 0.5, 0.25, 0.5, 1, 1, 1, 1),
+    ("a", "x", 0, "body", 1.0, 1.0, 1.0, 2, 0, 0, 2),
+    ("b", "x", 0, "head", 0.0, 0.0, NAN, 0, 1, 0, 3),
+    ("b", "x", 0, "body", 1.0, 1.0, 1.0, 3, 0, 0, 1),
+    ("c", "y", 1, "head", NAN, NAN, NAN, 0, 0, 0, 4),
+    ("c", "y", 1, "body", 0.8, 0.7, 0.8, 2, 0, 1, 1),
+    ("d", "z", 2, "head", NAN, NAN, NAN, 0, 0, 0, 4),
+    ("d", "z", 2, "body", NAN, NAN, NAN, 0, 0, 0, 4),
+)
+
+
+def test_absent_classes_and_images_without_a_score_are_left_out_of_every_mean() -> None:
+    """Images score (.5 + 1) / 2, (0 + 1) / 2 and .8. d is in no subgroup and no fold."""
+    test, pixels = rows(*PARTLY_ABSENT), np.repeat(PIXELS, 2, axis=0)
+
+    figures = summarize_cross_validation(test, pixels, test[test.image_id == "d"], SETTINGS)
+
+    assert (figures["images"], figures["unscored"], figures["failed"]) == (4, 1, 2)
+    assert (figures["empty_masks"], figures["empty_predictions"]) == (1, 1)
+    assert figures["dice"]["mean"] == pytest.approx((0.75 + 0.5 + 0.8) / 3)
+    assert figures["sensitivity"]["mean"] == pytest.approx((0.75 + 1 + 0.8) / 3)
+    assert figures["kept"]["dice_at_50"] <= 0.8
+    assert figures["by_class"] == {
+        "head": group(2, 0.25, 0.125, 0.0, 0.5),
+        "body": {"images": 3} | {name: pytest.approx(value, abs=0.07) for name, value in BODY.items()},
+    }
+    assert figures["micro"]["dice"] == pytest.approx((2 / 5 + 14 / 15) / 2)
+    assert {name: scores["images"] for name, scores in figures["by_diagnosis"].items()} == {"x": 2, "y": 1}
+    assert {name: scores["images"] for name, scores in figures["by_area"].items()} == dict.fromkeys(AREA_THIRDS, 1)
+    assert (figures["folds"], list(figures["fold"])) == (3, ["0", "1"])
+    assert figures["val"] == {}  # no validation image has a score
+    assert not any(leaf != leaf for leaf in leaves(figures))
+
+
+def test_without_any_score_there_is_no_result() -> None:
+    test = rows(*PARTLY_ABSENT[6:])
+
+    with pytest.raises(
+        UserError, match=r"^None of the 1 tested images has a score, .* Add other folds to cv\.models, or images with"
+    ):
+        summarize(test, np.repeat(PIXELS, 2, axis=0), SETTINGS)
+
+
+def test_a_class_is_absent_if_there_are_several_and_neither_mask_nor_prediction_has_it() -> None:
+    test = rows(*PARTLY_ABSENT)
+
+    assert absent_classes(test).tolist() == [False, False, False, False, True, False, True, True]
+    assert not absent_classes(test[test["class"] == "head"]).any()
+    assert not absent_classes(test.drop(columns="fp")).any()
+    assert not absent_classes(test.drop(columns="class")).any()
 
 
 def test_a_score_that_no_image_has_is_left_out() -> None:

@@ -103,7 +103,7 @@ def test_it_learns_two_images_by_heart(config_with: ConfigWith, architecture: st
     network, history = fit(config, lesions)
 
     prediction = predict_probabilities(network, lesions.images, CPU, flips=False) >= 0.5
-    dice = overlap_scores(confusion_counts(lesions.masks.numpy(), prediction.numpy())).dice
+    dice = overlap_scores(confusion_counts(lesions.masks.numpy(), prediction.numpy()), classes=2).dice
     assert dice.min() > 0.95
     assert history.train_loss.iloc[-1] < history.train_loss.iloc[0] / 4
 
@@ -120,6 +120,19 @@ def test_equal_seeds_give_equal_weights_and_others_give_others(config_with: Conf
 
     assert weights(0) == first
     assert weights(1) != first
+
+
+def test_dropout_depends_on_the_seed_alone(config_with: ConfigWith) -> None:
+    """In another process torch's own generator begins somewhere else."""
+    config = config_with(PLAIN | {"model.architecture": "fpn", "model.encoder": "tu-test_mambaout", "train.epochs": 1})
+    lesions, weights = phantoms(0, 4, size=64), []
+    for elsewhere in (1, 2):
+        torch.manual_seed(elsewhere)
+        network, _ = fit(config, lesions)
+        weights.append(torch.cat([parameter.flatten() for parameter in network.parameters()]))
+
+    assert any(isinstance(module, nn.Dropout | nn.Dropout2d) for module in network.modules())
+    assert torch.equal(*weights)
 
 
 def test_the_seed_also_decides_the_augmentation(config_with: ConfigWith) -> None:
@@ -196,7 +209,7 @@ def test_with_a_validation_part_the_history_has_its_scores(config_with: ConfigWi
     _, history = fit(config, phantoms(0, 6), validation, network)
 
     probability = predict_probabilities(network, validation.images, CPU, flips=False)
-    scores = overlap_scores(confusion_counts(validation.masks.numpy(), (probability >= 0.5).numpy()))
+    scores = overlap_scores(confusion_counts(validation.masks.numpy(), (probability >= 0.5).numpy()), classes=2)
     loss = nn.functional.binary_cross_entropy(probability, validation.masks.float())
     assert list(history.columns) == ["epoch", "lr", "train_loss", "val_loss", "val_dice", "val_iou"]
     assert history.val_dice.iloc[-1] == pytest.approx(scores.dice.mean(), rel=1e-5)

@@ -18,6 +18,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from naevi import config
@@ -138,11 +139,37 @@ def test_the_background_is_no_class_of_dices(name: str) -> None:
     assert build_loss(name)(_sure(found, 3), MASK_3).item() == pytest.approx(1 / 2)
 
 
-def test_a_class_that_the_batch_does_not_show_counts_as_0_in_dice() -> None:
-    """All is class 1, and found to be 2: (1 + 0) / 2."""
+@pytest.mark.parametrize("name", ["dice", "tversky"])
+def test_classes_that_are_not_in_the_masks_are_left_out_of_dice(name: str) -> None:
+    """All pixels are class 1 and predicted as 2: the loss is that of class 1. smp takes the mean of it and 0."""
     mask = torch.ones(1, 1, 2, 2)
 
-    assert build_loss("dice")(_sure(mask + 1, 3), mask).item() == pytest.approx(1 / 2)
+    assert build_loss(name)(_sure(mask + 1, 3), mask).item() == pytest.approx(1)
+    assert build_loss(name)(_sure(mask + 1, 11), mask).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["dice", "tversky", "lovasz"])
+def test_more_classes_that_no_pixel_has_do_not_change_the_loss(name: str) -> None:
+    """Eight more classes have the probability 0 everywhere, so value and gradient are those of the three."""
+    logits = LOGITS_3.clone().requires_grad_()
+    value = build_loss(name)(torch.cat([logits, torch.full((1, 8, 2, 2), -100.0)], dim=1), MASK_3)
+    value.backward()
+    of_three = LOGITS_3.clone().requires_grad_()
+    build_loss(name)(of_three, MASK_3).backward()
+
+    assert value.item() == pytest.approx(THREE[name])
+    assert logits.grad is not None
+    assert of_three.grad is not None
+    assert logits.grad.flatten().tolist() == pytest.approx(of_three.grad.flatten().tolist(), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "dice", "focal", "tversky"])
+def test_the_loss_of_several_classes_reads_no_value(name: str) -> None:
+    """A fake tensor has none and raises an error if one is read. A step that reads one can't become a CUDA graph."""
+    with FakeTensorMode():
+        logits, mask = torch.zeros(2, 5, 4, 4), torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+
+        assert build_loss(name)(logits, mask).shape == ()
 
 
 @pytest.mark.parametrize("name", ["dice", "tversky"])
