@@ -3,6 +3,7 @@
 It has no defaults, because DVC can't track a value that params.yaml doesn't show.
 """
 
+import io
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from naevi.added_parameters import check_complete, complete_record
 from naevi.errors import UserError, describe_error
 from naevi.workspace import Workspace
 
@@ -72,11 +74,40 @@ Name = Annotated[str, Field(pattern=r"^\w[\w -]*$", max_length=50)]
 BLACK_AND_WHITE = [0, 255]
 
 
+PH2_MANIFEST = "data/ph2.csv"
+
+
+class ColumnsConfig(Section):
+    """The columns of the table beside a user's own images."""
+
+    image: Annotated[str, Field(min_length=1, max_length=100)]
+    diagnosis: Annotated[str, Field(min_length=1, max_length=100)]
+    group: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class ReadingConfig(Section):
+    """How image files are read if they can be read in more than one way."""
+
+    orientation: Literal["auto", "apply", "ignore"]
+    white: Annotated[float, Field(gt=0, lt=2**32)] | Literal["auto"]
+    image_alpha: Literal["white", "black", "ignore"]
+    mask_alpha: Literal["auto", "use", "ignore"]
+    pages: Literal["refuse", "first"]
+
+
 class DataConfig(Section):
     """Which images, and what the values in their masks mean."""
 
     source: Literal["ph2", "phantoms", "folder"]
+    path: Annotated[str, Field(min_length=1, max_length=1000)]
+    name: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=50)]
     classes: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=2, max_length=256)]
+    columns: ColumnsConfig
+    split_folders: Literal["use", "ignore"]
+    mismatches: Literal["refuse", "leave-out"]
+    extra_rows: Literal["ignore", "refuse"]
+    repeated_rows: Literal["refuse", "first"]
+    reading: ReadingConfig
     phantoms: PhantomsConfig
 
     def values(self) -> list[int]:
@@ -87,12 +118,19 @@ class DataConfig(Section):
         """Return the names of the classes in the same order."""
         return sorted(self.classes, key=self.classes.__getitem__)
 
+    def data_set(self) -> str:
+        """Return what the data set is called in reports and MLflow."""
+        if self.source != "folder":
+            return self.source
+        return Path(self.path).name.partition(".")[0] or "folder" if self.name == "auto" else self.name
+
 
 class PreprocessConfig(Section):
     """How images are prepared for a network."""
 
     size: Annotated[int, Field(ge=32, le=2048)]
     empty_masks: Literal["refuse", "keep"]
+    near_duplicates: Annotated[float, Field(gt=0.5, le=1)] | Literal["off"]
 
 
 class SplitConfig(Section):
@@ -199,6 +237,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _path_fits(self) -> Self:
+        source, path = self.data.source, self.data.path
+        if source == "ph2" and path != PH2_MANIFEST:
+            raise ValueError(
+                f"data.path: must be {PH2_MANIFEST}, the manifest, if data.source is ph2; got {path}. To name the "
+                "place of the PH2 files, set NAEVI_SOURCE"
+            )
+        if source == "folder" and path == PH2_MANIFEST:
+            raise ValueError("data.path: must name the folder or archive with your images if data.source is folder")
+        return self
+
+    @model_validator(mode="after")
     def _models_are_folds(self) -> Self:
         folds = self.split.folds
         for item in self.cv.models:
@@ -224,15 +274,32 @@ class Config(Section):
 def load_config(workspace: Workspace, *sections: str) -> Config:
     """Return the parameters of a workspace, restricted to `sections` if any are named. The whole file is checked.
 
-    A stage names the sections that dvc.yaml declares for it. Reading another one raises AttributeError, so an
-    undeclared parameter can't reach a result.
+    A stage names the sections or keys (such as data.classes) that dvc.yaml declares for it. Reading another one raises
+    AttributeError, so an undeclared parameter can't reach a result.
 
-    Raises UserError with every problem at once if params.yaml can't be read or is invalid.
+    Raises UserError with every problem at once if params.yaml can't be read or is invalid, and with the lines to add if
+    it is of an earlier version.
     """
-    config = parse_config(read_yaml(workspace.params))
+    values = read_yaml(workspace.params)
+    check_complete(values, yaml_text)
+    config = parse_config(values)
     if not sections:
         return config
-    return Config.model_construct(**{name: getattr(config, name) for name in sections})
+    chosen: dict[str, Any] = {}
+    for section in sections:
+        name, _, key = section.partition(".")
+        chosen.setdefault(name, {}).update({key: getattr(getattr(config, name), key)} if key else {"": None})
+    return Config.model_construct(
+        **{
+            name: getattr(config, name) if "" in keys else type(getattr(config, name)).model_construct(**keys)
+            for name, keys in chosen.items()
+        }
+    )
+
+
+def parse_record(values: dict[str, Any]) -> Config:
+    """Return the config of an old commit, result or model. Parameters that were added later get their earlier value."""
+    return parse_config(complete_record(values))
 
 
 def read_yaml(path: Path) -> Any:
@@ -246,6 +313,15 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path} can't be read: {error.strerror}.") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {describe_error(error)}") from error
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """Return nested values as YAML."""
+    buffer = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(values, buffer)
+    return buffer.getvalue().rstrip()
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Any, TextIO
 import pandas as pd
 
 # Read as text, so that an id such as 007 or NA stays what it is.
-TEXT_COLUMNS = dict.fromkeys(["image_id", "dataset", "diagnosis", "group", "class", "model"], str)
+TEXT_COLUMNS = dict.fromkeys(
+    ["image_id", "dataset", "diagnosis", "group", "class", "model", "first", "second", "item"], str
+)
 
 
 @contextmanager

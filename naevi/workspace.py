@@ -26,15 +26,20 @@ class Workspace:
         self.ph2_manifest = root / "data/ph2.csv"  # pixel hashes of PH2, in git
         self.external_data = root / "data/external"  # users may put an archive or a folder here
         self.raw = root / "data/raw"  # images/<id>.png, masks/<id>.png (class indices), labels.csv, at native size
+        self.reading_decisions = self.raw / "decisions.csv"  # how files were read that can be read in several ways
         self.prepared = root / "data/prepared"  # the same at the training size, with the image table
         self.image_table = self.prepared / "lesions.csv"
-        self.near_duplicates = self.prepared / "near_duplicates.csv"
+        self.checks = root / "data/checks"  # what preprocess noticed: tables for people, no stage trains on them
+        self.near_duplicates = self.checks / "near_duplicates.csv"
+        self.vanished = self.checks / "vanished.csv"  # lesions too small for the training size
+        self.suspicions = self.checks / "suspicions.csv"  # the scores behind the review page
         self.split = root / "data/split.csv"  # in git
         self.models = root / "data/models"  # one folder for each entry of cv.models
         self.predictor = root / "data/predictor"  # the model to use, with all that prediction needs
         self.predictions = root / "data/predictions"  # <id>.png (class indices) at native size
 
         self.data_statistics = root / "reports/data.json"
+        self.review_html = root / "reports/review.html"
         self.metrics = root / "reports/metrics.json"
         self.per_image = root / "reports/per_image.csv"
         self.curves = root / "reports/curves.csv"

@@ -15,6 +15,7 @@ from naevi.experiments.demo import set_parameters
 from tests.helpers import HERE
 
 Params = Callable[[dict[str, Any]], dict[str, Any]]
+OWN = {"data.source": "folder", "data.path": "data/mine"}
 
 
 def problems(values: Any) -> list[str]:
@@ -141,7 +142,7 @@ WEIGHTS = "must be imagenet, none or a path that ends in .safetensors"
             "data.classes: masks of ph2 hold 0 and 255; got {'skin': 0, 'lesion': 1}",
         ),
         (
-            {"data.source": "folder", "data.classes": {"a": 0, "b": 1, "c": 2}, "train.loss": "bce+dice"},
+            OWN | {"data.classes": {"a": 0, "b": 1, "c": 2}, "train.loss": "bce+dice"},
             "train.loss: bce is for two classes, cross-entropy for any; got 3 classes",
         ),
     ],
@@ -153,7 +154,7 @@ def test_what_no_single_type_can_say_is_refused_too(
 
 
 def test_a_class_with_a_name_that_mlflow_refuses_is_refused(params_with: Params) -> None:
-    (_, problem) = problems(params_with({"data.source": "folder", "data.classes": {"skin": 0, "a/b": 255}}))
+    (_, problem) = problems(params_with(OWN | {"data.classes": {"skin": 0, "a/b": 255}}))
 
     assert problem.startswith("data.classes.a/b: String should match pattern")
 
@@ -161,7 +162,7 @@ def test_a_class_with_a_name_that_mlflow_refuses_is_refused(params_with: Params)
 def test_classes_are_in_the_order_of_their_values(params_with: Params) -> None:
     """However they are listed: DVC forgets the order."""
     classes = {"head": 7, "body": 3, "street": 0}
-    data = parse_config(params_with({"data.source": "folder", "data.classes": classes})).data
+    data = parse_config(params_with(OWN | {"data.classes": classes})).data
 
     assert data.names() == ["street", "body", "head"]
     assert data.values() == [0, 3, 7]
@@ -174,7 +175,7 @@ def test_classes_are_in_the_order_of_their_values(params_with: Params) -> None:
         {"train.loss": "focal+tversky"},
         {"model.weights": "weights/isic.safetensors"},
         {"split.folds": 1, "cv.models": [0, "all"]},
-        {"data.source": "folder", "data.classes": {"a": 0, "b": 300}},
+        OWN | {"data.classes": {"a": 0, "b": 300}},
     ],
 )
 def test_what_is_rarer_is_accepted(params_with: Params, overrides: dict[str, Any]) -> None:
@@ -248,6 +249,50 @@ def test_a_section_that_was_not_named_can_not_be_read(folder: Path) -> None:
     assert config.folds() == load_config(HERE).folds()
     with pytest.raises(AttributeError, match="train"):
         _ = config.train
+
+
+def test_a_key_that_was_not_named_can_not_be_read(folder: Path) -> None:
+    config = load_config(HERE, "data.source", "data.classes", "split")
+
+    assert (config.data.source, config.data.names()) == ("ph2", ["skin", "lesion"])
+    with pytest.raises(AttributeError, match="path"):
+        _ = config.data.path
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (
+            {"data.path": "PH2Dataset.rar"},
+            "data.path: must be data/ph2.csv, the manifest, if data.source is ph2; got PH2Dataset.rar. To name the "
+            "place of the PH2 files, set NAEVI_SOURCE",
+        ),
+        (
+            {"data.source": "folder"},
+            "data.path: must name the folder or archive with your images if data.source is folder",
+        ),
+    ],
+)
+def test_the_path_fits_the_source(params_with: Params, overrides: dict[str, Any], problem: str) -> None:
+    assert problems(params_with(overrides)) == ["params.yaml has 1 problem(s):", problem]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({}, "ph2"),
+        ({"data.name": "clinic"}, "ph2"),
+        ({"data.source": "phantoms", "data.name": "clinic"}, "phantoms"),
+        (OWN, "mine"),
+        (OWN | {"data.path": "/archive/naevi 2024.tar.xz"}, "naevi 2024"),
+        (OWN | {"data.path": "data/mine/"}, "mine"),
+        (OWN | {"data.name": "clinic"}, "clinic"),
+    ],
+)
+def test_own_images_are_called_as_the_name_or_the_folder_says(
+    params_with: Params, overrides: dict[str, Any], name: str
+) -> None:
+    assert parse_config(params_with(overrides)).data.data_set() == name
 
 
 def test_the_whole_file_is_checked_whatever_is_named(folder: Path) -> None:
