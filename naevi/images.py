@@ -1,4 +1,4 @@
-"""Read, write, resize and hash images and masks.
+"""Read, write, resize and hash the images and masks of this pipeline. `datasets.decoding` reads those of others.
 
 A mask is an array of class indices, 0 for the background. On disk it is a PNG with a palette, so that people can view
 it. `values_to_classes` converts the pixel values of masks from other sources to class indices.
@@ -14,12 +14,14 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from naevi.errors import UserError, describe_error
 
 IMAGE_SUFFIXES = (".bmp", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
 MAX_PIXELS = 50_000_000
+READING_FILE = "reading.json"  # in data/raw: how its images were read, as far as predictions must read theirs alike
 
 # Colors of masks on disk: black and white, then the palette of Okabe and Ito, repeated.
 COLORS = "000000 ffffff" + 32 * " e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 808080"
@@ -34,49 +36,11 @@ Pixels = NDArray[np.uint8]
 MaskValues = NDArray[np.uint16]
 
 
-def read_image(source: Path | bytes, name: str = "") -> Pixels:
-    """Return an image as a viewer shows it, uint8 (H, W, 3).
-
-    The EXIF rotation is applied and transparent pixels are put on white. 16 bits a channel become 8. CMYK, gray and
-    palettes become RGB. Messages use `name` if it is given.
-
-    Raises UserError if the source can't be read as an image or has more than MAX_PIXELS.
-    """
-    with _open_image(source, name) as image:
-        if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip
-            gray = np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8)
-            return np.repeat(gray[..., None], 3, axis=2)
-        if image.mode == "F":
-            raise ValueError("it has floating-point pixels of unknown range. Save it with 8 or 16 bits")
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+def read_image(path: Path) -> Pixels:
+    """Return an image that `write_image` wrote, uint8 (H, W, 3). Raises UserError if it can't be read."""
+    with open_image(path) as image:
         pixels: Pixels = np.asarray(image.convert("RGB"))
         return pixels
-
-
-def read_mask_values(source: Path | bytes, values: list[int], name: str = "") -> MaskValues:
-    """Return the pixel values of a mask from another source, uint16 (H, W): gray levels or palette indices.
-
-    `values` has the declared value of each class. A mask with a palette is read by its gray levels if all of them are
-    declared, otherwise by its indices. The colors in a palette that other masks use may be absent from this mask.
-
-    Raises UserError as `read_image` does, if the mask is in color, or if a value doesn't fit into 16 bits.
-    """
-    with _open_image(source, name) as image:
-        if image.mode.startswith("I"):
-            mask_values = np.asarray(image)
-        else:
-            pixels = np.asarray(image.convert("RGB"))
-            mask_values, colored = pixels[..., 0], (pixels != pixels[..., :1]).any()
-            if image.mode == "P" and (colored or undeclared_values(mask_values, values)):
-                mask_values = np.asarray(image)
-            elif image.mode == "F" or colored:
-                problem = "is in color" if colored else "has floating-point pixels"
-                raise ValueError(f"a mask must be gray or have a palette, but this one {problem}")
-        lowest, highest = mask_values.min(), mask_values.max()
-        if lowest < 0 or highest >= 2**16:
-            raise ValueError(f"mask values must be between 0 and 65535, but these are {lowest} to {highest}")
-        return mask_values.astype(np.uint16)
 
 
 def undeclared_values(mask_values: NDArray[Any], values: list[int]) -> list[int]:
@@ -97,7 +61,7 @@ def values_to_classes(mask_values: MaskValues, values: list[int]) -> Pixels:
 
 def read_mask(path: Path) -> Pixels:
     """Return a mask that `write_mask` wrote, uint8 (H, W) of class indices; raise UserError for any other file."""
-    with _open_image(path) as image:
+    with open_image(path) as image:
         if image.mode != "P":
             raise ValueError("masks of this pipeline have a palette")
         mask: Pixels = np.asarray(image)
@@ -105,11 +69,14 @@ def read_mask(path: Path) -> Pixels:
 
 
 @contextmanager
-def _open_image(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
+def open_image(source: Path | bytes, name: str = "") -> Iterator[ImageFile]:
+    """Open an image file or its content. Messages use `name` if it is given.
+
+    Raises UserError for each error that occurs until the image is closed, and if it has more than MAX_PIXELS.
+    """
     name = name or (str(source) if isinstance(source, Path) else f"Data of {len(source)} bytes")
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
-            ImageOps.exif_transpose(image, in_place=True)  # a copy of the largest image would take over 1 GB
             yield image
     except Image.DecompressionBombError as error:
         reason = describe_error(error).partition(",")[0]  # the rest is about attacks

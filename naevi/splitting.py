@@ -10,6 +10,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from naevi.config import SplitConfig
 from naevi.errors import UserError, first_ten
 
+# By the column of the image table: what may have given the parts, and how to split at random instead.
+GIVEN = {"split": "a column split or folders train and test give", "fold": "a column fold gives"}
+POOL = {"split": ", or data.split_folders=ignore to pool the images of folders", "fold": ""}
+
 
 def assign_parts(image_table: pd.DataFrame, settings: SplitConfig) -> pd.DataFrame:
     """Return a row for each image: image_id, diagnosis, group, and for each model its part (test, val or train).
@@ -45,15 +49,15 @@ def _check_given(image_table: pd.DataFrame, column: str, folds: int) -> None:
     if folds != number:
         models = ",".join(map(str, [*range(number), "all"]))
         raise UserError(
-            f"split.folds is {folds}, but the column {column} of labels.csv defines {number}. "
-            f"Set split.folds={number} and cv.models=[{models}]."
+            f"split.folds is {folds}, but {GIVEN[column]} {number} fold(s). "
+            f"Set split.folds={number} and cv.models=[{models}]{POOL[column]}."
         )
     parts = set(_given_parts(image_table, column)[0])
     missing = [part for part in ("train", "test") if part not in parts]
     if missing:
         raise UserError(
-            f"The column {column} of labels.csv assigns no image to {missing[0]}. "
-            "Each model needs images for training and for testing."
+            f"The column {column} of your table assigns no image to {missing[0]}, and each model needs images for "
+            "training and for testing. Correct the column, or rename it to have the images split at random."
         )
     _check_groups(image_table, column)
 
@@ -67,9 +71,9 @@ def _check_groups(image_table: pd.DataFrame, column: str) -> None:
     ]
     if descriptions:
         raise UserError(
-            "labels.csv separates images that belong together, because they have the same group or are listed in "
-            f"data/prepared/near_duplicates.csv: {first_ten(descriptions)}. "
-            f"Give them the same {column}, or keep only one of them."
+            f"The given {column} separates images that belong together, because they have the same group or are listed "
+            f"in data/checks/near_duplicates.csv: {first_ten(descriptions)}. Give them the same {column} or keep one "
+            f"of them, or set preprocess.near_duplicates higher or to off, or data.columns.group=none{POOL[column]}."
         )
 
 
@@ -82,14 +86,18 @@ def _given_parts(image_table: pd.DataFrame, column: str) -> list[pd.Series]:
 
 def _stratified_folds(image_table: pd.DataFrame, settings: SplitConfig) -> Iterator[pd.Series]:
     if settings.folds == 1:
-        raise UserError("split.folds is 1, which requires a labels.csv with a column split. Set it to 2 or more.")
+        raise UserError(
+            "split.folds is 1, which requires a given split: a table with a column split, or folders train and test "
+            "with data.split_folders=use. Set split.folds to 2 or more to split at random."
+        )
     groups = image_table.groupby("diagnosis").group.nunique()
     fewest = groups.min()
     if fewest < settings.folds:
-        remedy = f"Set split.folds to {fewest} or less, or add images" if fewest > 1 else "Add images"
+        fewer_folds = f"split.folds to {fewest} or less, " if fewest > 1 else ""
         raise UserError(
             f"split.folds is {settings.folds}, but {groups.idxmin()} has {fewest} image(s), "
-            f"if near-duplicates and other groups count once. {remedy}."
+            f"if near-duplicates and other groups count once. Add images, or set {fewer_folds}"
+            "data.columns.diagnosis or data.columns.group to none, or preprocess.near_duplicates to off."
         )
     for _, test in _split_rows(image_table, settings.folds, settings.seed):
         parts = pd.Series("train", index=image_table.index)

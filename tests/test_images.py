@@ -1,13 +1,10 @@
 """Images and masks are read, written, hashed and resized. Expected values are computed by hand."""
 
 import hashlib
-import io
 import struct
 import zlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +16,6 @@ from naevi.images import (
     pixel_sha256,
     read_image,
     read_mask,
-    read_mask_values,
     resize_image,
     resize_mask,
     undeclared_values,
@@ -32,141 +28,6 @@ from naevi.images import (
 def random_image(seed: int, height: int = 5, width: int = 7) -> Pixels:
     """Return noise, uint8 (height, width, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encode(image: Image.Image, file_format: str = "PNG", **settings: Any) -> bytes:
-    """Return the content of an image file."""
-    content = io.BytesIO()
-    image.save(content, file_format, **settings)
-    return content.getvalue()
-
-
-def gray(levels: list[list[int]], dtype: type = np.uint8) -> Image.Image:
-    """Return an image with these gray levels."""
-    return Image.fromarray(np.array(levels, dtype))
-
-
-def palette(indices: list[list[int]], colors: list[tuple[int, int, int]]) -> Image.Image:
-    """Return an image with these palette indices."""
-    image = gray(indices)
-    image.putpalette(bytes(sum(colors, ())))
-    return image
-
-
-RED, GRAY, WHITE = (255, 0, 0), (80, 80, 80), (255, 255, 255)
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (encode(gray([[7, 200]])), [[7] * 3, [200] * 3]),
-        (encode(gray([[0, 255]]).convert("1"), "BMP"), [[0] * 3, [255] * 3]),
-        (encode(palette([[0, 1]], [(0, 0, 0), GRAY])), [[0] * 3, [80] * 3]),
-        (encode(palette([[1, 0]], [RED, (1, 2, 3)])), [[1, 2, 3], [255, 0, 0]]),
-        (encode(palette([[1, 0]], [RED, (1, 2, 3)]), transparency=0), [[1, 2, 3], [255] * 3]),
-        # A level of 8 bits is 257 times as large in 16 bits: 0x0707 and 0xffff. Fractions are dropped.
-        (encode(gray([[7 * 257, 65535]], np.uint16)), [[7] * 3, [255] * 3]),
-        (encode(gray([[7 * 257 + 128, 65535]], np.uint16), "TIFF"), [[7] * 3, [255] * 3]),
-        (encode(Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF"), [[255, 0, 0]]),
-        # Half-transparent black on white is gray, and fully transparent pixels are white.
-        (encode(Image.new("RGBA", (1, 1), (0, 0, 0, 128))), [[127] * 3]),
-        (encode(Image.new("LA", (1, 1), (0, 0))), [[255] * 3]),
-        (encode(Image.new("RGBA", (1, 1), (1, 2, 3, 255))), [[1, 2, 3]]),
-    ],
-    ids=[
-        "gray",
-        "1-bit",
-        "gray-palette",
-        "palette",
-        "transparent-palette",
-        "16-bit",
-        "tiff-16-bit",
-        "cmyk",
-        "half-transparent",
-        "transparent",
-        "opaque",
-    ],
-)
-def test_an_image_is_read_as_a_viewer_shows_it(content: bytes, expected: list[list[int]]) -> None:
-    image = read_image(content)
-
-    assert image.tolist() == [expected]
-    assert image.dtype == np.uint8
-
-
-@pytest.mark.parametrize(("file_format", "settings"), [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})])
-def test_the_exif_rotation_is_applied(file_format: str, settings: dict[str, bool]) -> None:
-    """Orientation 6: the file must be rotated by 90 degrees clockwise."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    pixels = random_image(0)
-
-    content = encode(Image.fromarray(pixels), file_format, exif=exif, **settings)
-
-    assert np.array_equal(read_image(content), np.rot90(pixels, -1))
-
-
-BLACK_AND_WHITE = [0, 255]
-
-
-@pytest.mark.parametrize(
-    ("content", "values", "expected"),
-    [
-        (encode(gray([[0, 255]])), BLACK_AND_WHITE, [0, 255]),
-        (encode(gray([[0, 255]]).convert("1"), "BMP"), BLACK_AND_WHITE, [0, 255]),
-        (encode(gray([[0, 255]]).convert("RGB"), "BMP"), BLACK_AND_WHITE, [0, 255]),
-        (encode(gray([[0, 255]]).convert("RGBA")), BLACK_AND_WHITE, [0, 255]),
-        (encode(gray([[3, 1, 40]])), [0, 1, 3], [3, 1, 40]),
-        (encode(gray([[3, 300, 65535]], np.uint16)), [0, 3, 300], [3, 300, 65535]),
-        (encode(gray([[3, 300, 65535]], np.uint16), "TIFF"), [0, 3, 300], [3, 300, 65535]),
-        (encode(gray([[3, 300, 65535]], np.int32), "TIFF"), [0, 3, 300], [3, 300, 65535]),
-        (encode(palette([[0, 1, 2]], [(0, 0, 0), RED, WHITE])), [0, 1, 2], [0, 1, 2]),
-        (encode(palette([[0, 1]], [(0, 0, 0), WHITE])), BLACK_AND_WHITE, [0, 255]),
-        (encode(palette([[1, 0]], [GRAY, (0, 0, 0)])), [0, 80], [0, 80]),
-        # This mask has no red pixel, so all of it is gray, but 80 is undeclared.
-        (encode(palette([[0, 2]], [(0, 0, 0), RED, GRAY])), [0, 1, 2], [0, 2]),
-    ],
-    ids=[
-        "gray",
-        "1-bit",
-        "rgb",
-        "rgba",
-        "few",
-        "16-bit",
-        "tiff-16-bit",
-        "tiff-32-bit",
-        "palette",
-        "white-palette",
-        "gray-palette",
-        "no-red",
-    ],
-)
-def test_a_mask_is_read_as_gray_levels_or_as_palette_indices(
-    content: bytes, values: list[int], expected: list[int]
-) -> None:
-    mask_values = read_mask_values(content, values)
-
-    assert mask_values.tolist() == [expected]
-    assert mask_values.dtype == np.uint16
-
-
-@pytest.mark.parametrize(
-    ("image", "file_format", "reason"),
-    [
-        (Image.new("RGB", (2, 2), RED), "PNG", "a mask must be gray or have a palette, but this one is in color"),
-        (
-            Image.new("F", (2, 2), 0.5),
-            "TIFF",
-            "a mask must be gray or have a palette, but this one has floating-point pixels",
-        ),
-        (gray([[0, -1]], np.int32), "TIFF", "mask values must be between 0 and 65535, but these are -1 to 0"),
-        (gray([[5, 65536]], np.int32), "TIFF", "mask values must be between 0 and 65535, but these are 5 to 65536"),
-    ],
-)
-def test_a_mask_without_integer_values_is_an_error(image: Image.Image, file_format: str, reason: str) -> None:
-    with pytest.raises(UserError) as error:
-        read_mask_values(encode(image, file_format), BLACK_AND_WHITE, "masks/a.png")
-    assert str(error.value) == f"masks/a.png can't be read as an image: {reason}."
 
 
 def test_a_class_index_is_the_position_among_the_values() -> None:
@@ -209,7 +70,6 @@ def test_images_and_masks_can_be_read_back(tmp_path: Path) -> None:
     write_mask(tmp_path / "mask.png", mask)
 
     assert np.array_equal(read_image(tmp_path / "image.png"), image)
-    assert np.array_equal(read_image((tmp_path / "image.png").read_bytes()), image)
     assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
 
 
@@ -226,14 +86,6 @@ def test_the_hash_depends_on_size_and_pixels() -> None:
     assert pixel_sha256(image) == hashlib.sha256(b"2x1\n\x01\x02\x03\x04\x05\x06").hexdigest()
     assert pixel_sha256(image) != pixel_sha256(image.reshape(2, 1, 3))
     assert pixel_sha256(image[:, ::-1]) == pixel_sha256(image[:, ::-1].copy())
-
-
-def test_the_hash_does_not_depend_on_the_file_format() -> None:
-    hashes = set()
-    for file_format in ("BMP", "PNG", "TIFF"):
-        hashes.add(pixel_sha256(read_image(encode(Image.fromarray(random_image(0)), file_format))))
-
-    assert hashes == {pixel_sha256(random_image(0))}
 
 
 def test_every_pixel_contributes_to_a_resized_image() -> None:
@@ -292,15 +144,6 @@ def test_a_file_that_is_not_an_image_is_an_error(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=f"^{path} can't be read as an image: {reason}.*[.]$"):
             read_image(path)
-    with pytest.raises(UserError, match=r"^Data of 5 bytes can't be read as an image: its format is unknown\."):
-        read_image(b"hello")
-    with pytest.raises(UserError, match=r"^images/a.png can't be read as an image: its format is unknown\."):
-        read_image(b"hello", "images/a.png")
-
-
-def test_an_image_of_floating_point_pixels_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"it has floating-point pixels of unknown range\. Save it with 8 or 16 bits\."):
-        read_image(encode(Image.new("F", (2, 2), 0.5), "TIFF"))
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -318,16 +161,16 @@ def bmp_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("header", [png_header, bmp_header])
-@pytest.mark.parametrize("read", [read_image, partial(read_mask_values, values=BLACK_AND_WHITE)])
-def test_a_header_that_claims_a_huge_image_is_an_error(
-    header: Callable[[int, int], bytes], read: Callable[..., Any]
-) -> None:
+def test_a_header_that_claims_a_huge_image_is_an_error(header: Callable[[int, int], bytes], tmp_path: Path) -> None:
     """No memory is allocated, and Pillow's own advice is omitted."""
+    path = tmp_path / "a.png"
+    path.write_bytes(header(100_000, 100_000))
     with pytest.raises(UserError) as error:
-        read(header(100_000, 100_000), name="images/a.png")
+        read_image(path)
     assert str(error.value) == (
-        "images/a.png can't be read as an image: Image size (10000000000 pixels) exceeds limit of 50000000 pixels. "
+        f"{path} can't be read as an image: Image size (10000000000 pixels) exceeds limit of 50000000 pixels. "
         "Make it smaller."
     )
+    path.write_bytes(header(10_000, 5_000))
     with pytest.raises(UserError, match="image file is truncated"):
-        read(header(10_000, 5_000))
+        read_image(path)

@@ -4,13 +4,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from naevi.config import SplitConfig
+from naevi.config import SplitConfig, load_config
 from naevi.dataset import image_ids
+from naevi.datasets.raw import build_raw
 from naevi.errors import UserError
+from naevi.files import read_csv
 from naevi.splitting import assign_parts
+from tests.helpers import HERE
 
 SETTINGS = SplitConfig(folds=5, validation=0.1, seed=42)
 FOLDS = ["0", "1", "2", "3", "4"]
@@ -95,7 +100,8 @@ def test_fewer_images_of_a_diagnosis_than_folds_are_an_error() -> None:
 
     assert error_message(images, SETTINGS) == (
         "split.folds is 5, but melanoma has 3 image(s), if near-duplicates and other groups count once. "
-        "Set split.folds to 3 or less, or add images."
+        "Add images, or set split.folds to 3 or less, data.columns.diagnosis or data.columns.group to none, or "
+        "preprocess.near_duplicates to off."
     )
 
 
@@ -104,7 +110,8 @@ def test_one_fold_is_never_suggested() -> None:
     message = error_message(image_table(["common"] * 10 + ["melanoma"]), SETTINGS)
 
     assert message == (
-        "split.folds is 5, but melanoma has 1 image(s), if near-duplicates and other groups count once. Add images."
+        "split.folds is 5, but melanoma has 1 image(s), if near-duplicates and other groups count once. Add images, or "
+        "set data.columns.diagnosis or data.columns.group to none, or preprocess.near_duplicates to off."
     )
 
 
@@ -150,9 +157,10 @@ def error_message(images: pd.DataFrame, settings: SplitConfig) -> str:
     return str(error.value)
 
 
-def test_one_fold_requires_a_split_in_labels(ph2: pd.DataFrame) -> None:
+def test_one_fold_requires_a_given_split(ph2: pd.DataFrame) -> None:
     assert error_message(ph2, folds(1)) == (
-        "split.folds is 1, which requires a labels.csv with a column split. Set it to 2 or more."
+        "split.folds is 1, which requires a given split: a table with a column split, or folders train and test with "
+        "data.split_folders=use. Set split.folds to 2 or more to split at random."
     )
 
 
@@ -189,16 +197,21 @@ def test_a_diagnosis_may_have_fewer_images_than_there_are_given_folds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "number", "models"),
-    [("split", ["train", "test", "val"], 1, "[0,all]"), ("fold", [0, 1, 2], 3, "[0,1,2,all]")],
+    ("column", "values", "message"),
+    [
+        (
+            "split",
+            ["train", "test", "val"],
+            "a column split or folders train and test give 1 fold(s). Set split.folds=1 and cv.models=[0,all], or "
+            "data.split_folders=ignore to pool the images of folders.",
+        ),
+        ("fold", [0, 1, 2], "a column fold gives 3 fold(s). Set split.folds=3 and cv.models=[0,1,2,all]."),
+    ],
 )
-def test_another_number_of_folds_than_given_is_an_error(
-    column: str, values: list[Any], number: int, models: str
-) -> None:
-    assert error_message(image_table(["common"] * 3).assign(**{column: values}), SETTINGS) == (
-        f"split.folds is 5, but the column {column} of labels.csv defines {number}. "
-        f"Set split.folds={number} and cv.models={models}."
-    )
+def test_another_number_of_folds_than_given_is_an_error(column: str, values: list[Any], message: str) -> None:
+    images = image_table(["common"] * 3).assign(**{column: values})
+
+    assert error_message(images, SETTINGS) == f"split.folds is 5, but {message}"
 
 
 @pytest.mark.parametrize(
@@ -211,8 +224,8 @@ def test_another_number_of_folds_than_given_is_an_error(
 )
 def test_a_split_without_test_or_train_is_an_error(column: str, values: list[Any], missing: str) -> None:
     assert error_message(image_table(["common"] * 3).assign(**{column: values}), folds(1)) == (
-        f"The column {column} of labels.csv assigns no image to {missing}. "
-        "Each model needs images for training and for testing."
+        f"The column {column} of your table assigns no image to {missing}, and each model needs images for training "
+        "and for testing. Correct the column, or rename it to have the images split at random."
     )
 
 
@@ -233,8 +246,10 @@ def test_a_split_that_separates_a_group_is_an_error(values: list[str], pairs: st
     images.loc[2, "group"], images.loc[3, "group"] = "image-001", "image-000"
 
     assert error_message(images, folds(1)) == (
-        "labels.csv separates images that belong together, because they have the same group or are listed in "
-        f"data/prepared/near_duplicates.csv: {pairs}. Give them the same split, or keep only one of them."
+        "The given split separates images that belong together, because they have the same group or are listed in "
+        f"data/checks/near_duplicates.csv: {pairs}. Give them the same split or keep one of them, or set "
+        "preprocess.near_duplicates higher or to off, or data.columns.group=none, or data.split_folders=ignore to pool "
+        "the images of folders."
     )
 
 
@@ -246,7 +261,8 @@ def test_up_to_ten_separated_groups_are_listed() -> None:
     message = error_message(images, folds(3))
 
     assert "csv: image-000 (0) and image-001 (1) and image-002 (2), image-003 (0) and " in message
-    assert " image-029 (2), …. Give them the same fold, or" in message
+    assert " image-029 (2), …. Give them the same fold or" in message
+    assert message.endswith(" or data.columns.group=none.")
 
 
 def test_a_given_split_with_one_training_image_is_an_error() -> None:
@@ -256,3 +272,53 @@ def test_a_given_split_with_one_training_image_is_an_error() -> None:
         "Outside the test part of fold 0, no diagnosis has two images to divide into training and validation. "
         "Add images."
     )
+
+
+def labels_of(files: list[str], table: str = "") -> pd.DataFrame:
+    """Return the labels and groups of generated images in data/external. `{}` in a file is for images or masks."""
+    rng = np.random.default_rng(0)
+    external = HERE.external_data
+    for file in files:
+        mask = rng.integers(0, 2, (8, 8), np.uint8) * np.uint8(255)
+        for role, pixels in (("images", rng.integers(0, 256, (8, 8, 3), np.uint8)), ("masks", mask)):
+            path = external / file.format(role)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    if table:
+        (external / "HAM10000_metadata.csv").write_text(table)
+    build_raw(HERE, load_config(HERE).data.model_copy(update={"source": "folder", "path": str(external)}))
+    labels = read_csv(HERE.raw / "labels.csv")
+    return labels.assign(group=labels.get("group", labels.image_id))
+
+
+def test_pictures_of_one_lesion_in_a_metadata_table_share_a_part(folder: Path) -> None:
+    """As in HAM10000, whose table has its own name and names of columns. Each of 10 lesions has two pictures."""
+    lesion = {f"ISIC_{number:02}": f"HAM_{number // 2}" for number in range(20)}
+    rows = [f"{lesion_id},{image_id},nv,histo,80.0" for image_id, lesion_id in lesion.items()]
+    table = "\n".join(["lesion_id,image_id,dx,dx_type,age", *rows])
+
+    split = assign_parts(labels_of([f"{{}}/{image_id}.png" for image_id in lesion], table), SETTINGS)
+
+    separated = split.groupby(split.image_id.map(lesion))[FOLDS].nunique().max(axis=1)
+    assert separated[separated > 1].index.tolist() == []
+
+
+@pytest.mark.parametrize("layout", ["{part}/{{}}/{name}.png", "{{}}/{part}/{name}.png"])
+def test_images_in_folders_train_and_test_stay_there(folder: Path, layout: str) -> None:
+    parts = {"a": "train", "b": "Train", "c": "validation", "d": "test", "e": "test"}
+
+    labels = labels_of([layout.format(part=part, name=name) for name, part in parts.items()])
+
+    assert labels.get("split", pd.Series("pooled", labels.index)).tolist() == ["train", "train", "val", "test", "test"]
+    assert assign_parts(labels, folds(1))["0"].tolist() == ["train", "train", "val", "test", "test"]
+
+
+def test_equal_names_in_folders_train_and_test_are_different_images(folder: Path) -> None:
+    labels = labels_of(["train/{}/1.png", "train/{}/2.png", "test/{}/1.png"])
+
+    assert labels.to_dict("list") == {
+        "image_id": ["2", "test_1", "train_1"],
+        "diagnosis": ["unlabelled"] * 3,
+        "split": ["train", "test", "train"],
+        "group": ["2", "test_1", "train_1"],
+    }

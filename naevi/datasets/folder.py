@@ -1,150 +1,130 @@
-"""Read a user's own images: a folder or archive with images/, masks/ and, optionally, labels.csv."""
+"""Read a user's own images: a folder or archive with images/, masks/ and, optionally, a table of labels."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from unicodedata import normalize
 
 import pandas as pd
 
-from naevi.datasets.labels import IMAGE_SUFFIX, UNLABELLED, describe_unmatched, read_labels
+from naevi.config import DataConfig
+from naevi.datasets.conversion import Converted, Files, apply_white, convert_files
+from naevi.datasets.depth import White
+from naevi.datasets.labels import label_images
+from naevi.datasets.layout import Key, unique_ids
+from naevi.datasets.mask_values import ALPHA_USED
+from naevi.datasets.pairs import match_orientation, match_pairs
 from naevi.errors import UserError, first_ten
-from naevi.images import (
-    IMAGE_SUFFIXES,
-    read_image,
-    read_mask_values,
-    undeclared_values,
-    values_to_classes,
-    write_image,
-    write_mask,
-)
+from naevi.files import write_json
+from naevi.images import READING_FILE
+from naevi.tables import Decision
 
-# {folder} is data/external.
-NO_IMAGES = (
-    "Your images were not found. Either:\n"
-    "  NAEVI_SOURCE=<folder or archive> make repro\n"
-    "  put the folder or archive into {folder}/, then run make repro\n"
-    "It contains images/<id>.png, masks/<id>.png (or other image formats) and, optionally, labels.csv."
-)
-MAX_NAME_BYTES = 200  # of a file name. File systems allow 255, and names of figures have a prefix.
-
-_MASK_ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)$", re.IGNORECASE)  # mask names of ISIC and PH2
+ROLES = ("images", "masks")
 
 
 def file_role(name: str) -> str:
-    """Return the role of a file by its path: images or masks (its last folder with such a name), labels, or nothing."""
+    """Return the role of a file by its path: labels (.csv), images or masks (its last folder of these), or nothing."""
     *folders, file = Path(name.lower()).parts
-    if file == "labels.csv":
+    if file.endswith(".csv"):
         return "labels"
-    return next((folder for folder in reversed(folders) if folder in ("images", "masks")), "")
+    return next((folder for folder in reversed(folders) if folder in ROLES), "")
 
 
-def import_folder(files: Iterable[tuple[str, str, bytes]], folder: Path, values: list[int]) -> pd.DataFrame:
-    """Write folder/images/<id>.png (RGB) and folder/masks/<id>.png (class indices) at native size; return the labels.
+def import_folder(
+    files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig
+) -> tuple[pd.DataFrame, list[Decision]]:
+    """Write folder/images/<id>.png (RGB), folder/masks/<id>.png (class indices), at native size, and reading.json.
 
-    A file is its role (images, masks or labels), name and content. One at a time is in memory. `values` has the value
-    of each class in masks. An image id is the file name without its suffix.
+    A file is its role (images, masks or labels), name and content. One at a time is in memory. An image id is the file
+    name without its suffix, see `layout.unique_ids`.
 
-    The labels have the columns image_id (rising), diagnosis ("unlabelled" without labels.csv) and, if labels.csv has
-    them, group (text), and split (train, val, test) or fold (0, 1, …).
+    Returns the labels, see `labels.label_images`, and every decision that was taken because files can be read in
+    several ways.
 
     Raises UserError if files can't be read, if masks have undeclared values, if images and masks aren't pairs of one
-    size, and if labels.csv doesn't match them. The message lists all files with the problem.
+    size, and if the table doesn't match them. The message lists all files with the problem.
     """
-    names: dict[str, dict[str, str]] = {"images": {}, "masks": {}, "labels": {}}
-    sizes: dict[str, dict[str, str]] = {"images": {}, "masks": {}}
-    undeclared: dict[str, list[int]] = {}
-    duplicates, unusable, table = [], [], b""
-    for role in sizes:
+    for role in ROLES:
         (folder / role).mkdir(parents=True, exist_ok=True)
-    for role, name, data in files:
-        image_id = "" if role == "labels" else _image_id(role, name)
-        if image_id in names[role]:
-            duplicates.append(f"{names[role][image_id]} and {name}")
-            continue
-        names[role][image_id] = name
-        if role == "labels":
-            table = data
-            continue
-        try:
-            sizes[role][image_id], unknown = _convert(role, name, data, folder / role / f"{image_id}.png", values)
-        except UserError as error:
-            unusable.append(str(error))
-            continue
-        if unknown:
-            undeclared[name] = unknown
-    _check_files(names, duplicates, unusable)
-    _check_values(undeclared, values)
-    _check_sizes(sizes)
-    ids = sorted(sizes["images"])
-    if not names["labels"]:
-        return pd.DataFrame({"image_id": ids, "diagnosis": UNLABELLED})
-    return read_labels(names["labels"][""], table, ids)
+    found = convert_files(files, folder, data)
+    _check_files(found)
+    white = apply_white(found.images.values(), data.reading)
+    ids, renamed = unique_ids(found.images, found.masks)
+    images, masks = _rename(found.images, ids), _rename(found.masks, ids)
+    _check_alpha(masks)
+    masks, turned = match_orientation(images, masks, data.reading.orientation)
+    kept, left_out = match_pairs(images, masks, data.mismatches)
+    _check_values({image_id: masks[image_id] for image_id in kept}, data.values())
+    labels = label_images(found.tables, {image_id: images[image_id].name for image_id in kept}, data)
+    used = labels.table.image_id.tolist()
+    for converted in (images, masks):
+        _remove_others(converted, set(used))
+    write_json(folder / READING_FILE, {"white": white, "image_alpha": data.reading.image_alpha})
+    how_read = [*_describe_reading(images, masks, used), _describe_white(images, used, white, data.reading.white)]
+    return labels.table, [*how_read, *turned, *left_out, *renamed, *labels.decisions]
 
 
-def _image_id(role: str, name: str) -> str:
-    stem = normalize("NFC", Path(name).stem)  # macOS may store an umlaut as two characters
-    return _MASK_ENDING.sub("", stem) if role == "masks" else stem
-
-
-def _convert(role: str, name: str, data: bytes, path: Path, values: list[int]) -> tuple[str, list[int]]:
-    """Write an image or a mask; return its size as text, and its undeclared values."""
-    if not path.name.isprintable():
-        raise UserError(f"{name!r} has an unprintable character in its name. Rename it.")
-    if len(path.name.encode()) > MAX_NAME_BYTES:
-        raise UserError(f"{name} has a name of more than {MAX_NAME_BYTES} bytes. Shorten it.")
-    if not IMAGE_SUFFIX.search(name):
-        raise UserError(f"{name} doesn't have the suffix of an image ({', '.join(IMAGE_SUFFIXES)}). Remove it.")
-    if role == "images":
-        pixels, undeclared = read_image(data, name), []
-        write_image(path, pixels)
-    else:
-        mask_values = read_mask_values(data, values, name)
-        pixels, undeclared = values_to_classes(mask_values, values), undeclared_values(mask_values, values)
-        write_mask(path, pixels)
-    return f"{pixels.shape[1]}x{pixels.shape[0]} px", undeclared
-
-
-def _check_files(names: dict[str, dict[str, str]], duplicates: list[str], unusable: list[str]) -> None:
-    if duplicates:
-        raise UserError(
-            "Each image and each mask must be one file, and there can be only one labels.csv. "
-            f"Keep one of {first_ten(duplicates)}."
-        )
-    if unusable:
-        lines = unusable[:10] + ["…"] * (len(unusable) > 10)
-        raise UserError("\n  ".join([f"{len(unusable)} file(s) can't be used as images or masks:", *lines]))
-    if not names["images"]:
+def _check_files(found: Files) -> None:
+    if found.duplicates:
+        raise UserError(f"Each image and each mask must be one file. Keep one of {first_ten(found.duplicates)}.")
+    if found.unusable:
+        lines = found.unusable[:10] + ["…"] * (len(found.unusable) > 10)
+        raise UserError("\n  ".join([f"{len(found.unusable)} file(s) can't be used as images or masks:", *lines]))
+    if not found.images:
         raise UserError(
             "No images were found. Put them into a folder images/, and their masks into a folder masks/ beside it, "
             "with the same names. An optional labels.csv belongs beside both."
         )
-    unmatched = describe_unmatched({"mask": names["masks"], "image": names["images"]})
-    if unmatched:
+
+
+def _rename(converted: dict[Key, Converted], ids: dict[Key, str]) -> dict[str, Converted]:
+    """Give each PNG the name of its id; return the files by id."""
+    renamed = {}
+    for key, file in converted.items():
+        part, _ = key
+        path = (file.path.parents[1] if part else file.path.parent) / f"{ids[key]}.png"
+        renamed[ids[key]] = file._replace(path=file.path.rename(path))
+    for emptied in {file.path.parent for (part, _), file in converted.items() if part}:
+        emptied.rmdir()
+    return renamed
+
+
+def _remove_others(converted: dict[str, Converted], used: set[str]) -> None:
+    for image_id in converted.keys() - used:
+        converted[image_id].path.unlink()
+
+
+def _check_alpha(masks: dict[str, Converted]) -> None:
+    by_alpha = [mask.name for mask in masks.values() if ALPHA_USED in mask.notes]
+    open_ones = [mask.name for mask in masks.values() if mask.one_value]
+    if by_alpha and open_ones:
         raise UserError(
-            f"{unmatched}. A mask in masks/ must have the name of its image in images/. The formats may differ, and "
-            "_segmentation, _mask or _lesion may follow the name."
+            f"{len(by_alpha)} mask(s) are in the alpha channel, such as {by_alpha[0]}. {len(open_ones)} other(s) are "
+            f"opaque and of one color, so they could be all or nothing: {first_ten(sorted(open_ones))}. "
+            "Set data.reading.mask_alpha to use or ignore."
         )
 
 
-def _check_values(undeclared: dict[str, list[int]], values: list[int]) -> None:
-    unknown = sorted(set().union(*undeclared.values()))
+def _check_values(masks: dict[str, Converted], values: list[int]) -> None:
+    undeclared = [mask for mask in masks.values() if mask.undeclared]
+    unknown = sorted(set().union(*(mask.undeclared for mask in undeclared)))
     if unknown:
         shown = ", ".join(map(str, unknown[:20])) + ", … (JPEG and resizing blur masks)" * (len(unknown) > 20)
         raise UserError(
-            f"{len(undeclared)} mask(s) contain undeclared values: {shown} in {first_ten(undeclared)}. "
-            f"data.classes has {', '.join(map(str, values))}. Add the values to data.classes or fix the masks."
+            f"{len(undeclared)} mask(s) contain undeclared values: {shown} in "
+            f"{first_ten(mask.name for mask in undeclared)}. data.classes has {', '.join(map(str, values))}. "
+            "Add the values to data.classes or fix the masks."
         )
 
 
-def _check_sizes(sizes: dict[str, dict[str, str]]) -> None:
-    different = [
-        f"{image_id} ({size}, its mask {sizes['masks'][image_id]})"
-        for image_id, size in sorted(sizes["images"].items())
-        if sizes["masks"][image_id] != size
-    ]
-    if different:
-        raise UserError(
-            f"An image and its mask must have the same size. These differ: {first_ten(different)}. "
-            "Fix them or remove them."
-        )
+def _describe_reading(images: dict[str, Converted], masks: dict[str, Converted], used: list[str]) -> list[Decision]:
+    """Return the choices that were taken while the images and masks in use were decoded."""
+    ids: dict[tuple[str, str], dict[str, None]] = {}
+    for image_id in used:
+        for decision, parameter in images[image_id].notes + masks[image_id].notes:
+            ids.setdefault((decision, parameter), {})[image_id] = None
+    return [Decision(decision, list(ids[decision, parameter]), parameter) for decision, parameter in sorted(ids)]
+
+
+def _describe_white(images: dict[str, Converted], used: list[str], white: float, setting: White) -> Decision:
+    deep = [image_id for image_id in used if images[image_id].highest is not None]
+    kind = f"{int(white).bit_length()} of 16 bits in use" if setting == "auto" else "more than 8 bits per channel"
+    return Decision(f"Images with {kind}, white is {white:.10g}", deep, "data.reading.white")

@@ -1,25 +1,27 @@
-"""Read labels.csv, the optional table of a user's own images."""
+"""Label a user's own images: from labels.csv or another table beside them, and from folders train, val and test."""
 
-import io
-import logging
-import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from naevi.config import Name
-from naevi.errors import UserError, describe_error, first_ten
-from naevi.images import IMAGE_SUFFIXES
+from naevi.config import DataConfig, Name
+from naevi.datasets.columns import describe_columns, label_columns
+from naevi.datasets.label_table import find_table, image_column, match_names, read_table
+from naevi.datasets.layout import PART_NAMES, folder_split
+from naevi.errors import UserError, first_ten
+from naevi.tables import PARTS, Decision
 
-logger = logging.getLogger(__name__)
-
-LABEL_COLUMNS = ["image_id", "diagnosis", "group", "split", "fold"]
-DIAGNOSIS_COLUMNS = ["diagnosis", "class", "label"]  # three names for the same column
 UNLABELLED = "unlabelled"
-PARTS = ["train", "val", "test"]
 
-IMAGE_SUFFIX = re.compile(f"({'|'.join(map(re.escape, IMAGE_SUFFIXES))})$", re.IGNORECASE)
+
+class Labels(NamedTuple):
+    """The labels of a user's own images."""
+
+    table: pd.DataFrame  # image_id (rising), diagnosis and, if known, group, split or fold
+    decisions: list[Decision]
+    left_out: list[str]  # ids of the images that have no row and are left out of the data set
 
 
 def describe_unmatched(ids_by_kind: dict[str, Iterable[str]]) -> str:
@@ -30,33 +32,136 @@ def describe_unmatched(ids_by_kind: dict[str, Iterable[str]]) -> str:
     return f"There is {' and '.join(phrases)}" if phrases else ""
 
 
-def read_labels(name: str, data: bytes, image_ids: list[str]) -> pd.DataFrame:
-    """Return labels.csv sorted by image_id, with those of LABEL_COLUMNS that it has and a diagnosis in any case.
+def label_images(tables: dict[str, bytes], paths: dict[str, str], settings: DataConfig) -> Labels:
+    """Return the labels of all images. Each diagnosis is "unlabelled" without a table.
 
-    `name` is for messages. Raises UserError if the file doesn't match the images or has invalid values.
+    `tables` has the content of each CSV file by its path, `paths` the path of each image inside the data set by its id.
+
+    Raises UserError if a table doesn't match the images or params.yaml, or has invalid values.
     """
-    table = _parse_labels(name, data)
-    table["image_id"] = table.image_id.str.normalize("NFC").str.replace(IMAGE_SUFFIX, "", regex=True)
-    duplicates = table.image_id[table.image_id.duplicated()].unique()
-    if len(duplicates):
-        raise UserError(f"{name} has more than one row for {first_ten(duplicates)}. Keep one.")
-    unmatched = describe_unmatched({"image": image_ids, "row": table.image_id})
-    if unmatched:
-        raise UserError(f"{unmatched} in {name}. It must have one row for each image, with the image name as image_id.")
-    if "diagnosis" not in table:
-        table["diagnosis"] = UNLABELLED
-    _check_diagnoses(name, table.diagnosis)
-    if "split" in table and not table.split.isin(PARTS).all():
-        words = table.split[~table.split.isin(PARTS)].unique()
-        raise UserError(f"{name} has {first_ten(words)} in its column split. Use only {', '.join(PARTS)}.")
+    name, unused = find_table(tables, paths, settings)
+    if name:
+        table, decisions, left_out = read_labels(name, tables[name], sorted(paths), settings)
+    else:
+        table, decisions, left_out = pd.DataFrame({"image_id": sorted(paths), "diagnosis": UNLABELLED}), [], []
+    column = next((column for column in ("split", "fold") if column in table), None)
+    kept = {image_id: paths[image_id] for image_id in table.image_id}
+    parts, folders = folder_split(kept, settings.split_folders, column)
+    if parts:
+        table["split"] = table.image_id.map(parts)
+    return Labels(table, [*decisions, *unused, *folders], left_out)
+
+
+def read_labels(name: str, data: bytes, image_ids: list[str], settings: DataConfig) -> Labels:
+    """Return the labels from one table. `name` is for messages.
+
+    Raises UserError if the table doesn't match the images or params.yaml, or has invalid values.
+    """
+    cells, known = read_table(name, data), set(image_ids)
+    image = image_column(name, cells, known, settings.columns.image)
+    names = match_names(cells[image], known)
+    has_image = names.isin(known)
+    extra = [
+        value or f"line {line + 2}"
+        for line, value in zip(names.index[~has_image].tolist(), names[~has_image], strict=True)
+    ]
+    left_out = sorted(known - set(names))
+    _check_matches(name, image, extra, left_out, len(known), settings)
+    cells = cells[has_image]
+    columns = label_columns(name, cells, image, settings.columns)
+    table = pd.DataFrame({use: cells[column] for use, column in columns.items()}).assign(image_id=names[has_image])
+    table, repeats = _one_row_each(name, table, settings.repeated_rows)
+    decisions = [
+        *describe_columns(name, cells.loc[table.index], columns),
+        *repeats,
+        Decision(f"Rows of {name} without an image, ignored", extra, "data.extra_rows"),
+        Decision(f"Images without a row in {name}, left out", left_out, "data.mismatches"),
+        *_fill_groups(name, table),
+    ]
+    return Labels(_check_values(name, table, columns), [item for item in decisions if item.ids], left_out)
+
+
+def _check_matches(
+    name: str, image: str, extra: list[str], left_out: list[str], number: int, settings: DataConfig
+) -> None:
+    """Raise UserError for rows without an image and images without a row, unless params.yaml accepts them."""
+    if len(left_out) == number:
+        raise UserError(
+            f"{name} has no row for any image. Its column {image} has {first_ten(extra) or 'no names'}. "
+            "Set data.columns.image to the column that has the image names."
+        )
+    if left_out and settings.mismatches == "refuse":
+        hint = f", and no image for {first_ten(extra)}" if extra else ""
+        raise UserError(
+            f"There is no row for {first_ten(left_out)} in {name}{hint}. "
+            "Add rows or correct the names, or set data.mismatches to leave-out to leave these images out."
+        )
+    if extra and settings.extra_rows == "refuse":
+        raise UserError(
+            f"There is no image for {first_ten(extra)} in {name}. Remove these rows, or set data.extra_rows to ignore."
+        )
+
+
+def _one_row_each(name: str, table: pd.DataFrame, repeated_rows: str) -> tuple[pd.DataFrame, list[Decision]]:
+    """Return the table with one row for each image. Rows are compared by the columns that are used."""
+    equal = table.duplicated()
+    merged, table = table.image_id[equal], table[~equal]
+    repeated = table.image_id.duplicated()
+    if repeated.any() and repeated_rows == "refuse":
+        raise UserError(
+            f"{name} has rows that differ for {first_ten(table.image_id[repeated].unique())}. "
+            "Keep one row for each image, or set data.repeated_rows to first to use the first."
+        )
+    ignored, table = table.image_id[repeated], table[~repeated].copy()
+    return table, [
+        Decision(f"Equal rows of {name} for one image, merged", merged.tolist(), "data.repeated_rows"),
+        Decision(f"Rows of {name} after the first for an image, ignored", ignored.tolist(), "data.repeated_rows"),
+    ]
+
+
+def _fill_groups(name: str, table: pd.DataFrame) -> list[Decision]:
+    """Give each image without a group its own."""
+    if "group" not in table:
+        return []
+    empty = table.group == ""
+    table["group"] = table.group.mask(empty, "only " + table.image_id)
+    ids = table.image_id[empty].tolist()
+    return [Decision(f"Images without a group in {name}, each in its own", ids, "data.columns.group")]
+
+
+def _check_values(name: str, table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Return the table by image_id, with a diagnosis in any case, parts by their names here and folds as numbers."""
+    for use, remedy in {
+        "diagnosis": "set data.columns.diagnosis to none",
+        "split": "rename the column",
+        "fold": "rename the column",
+    }.items():
+        if use in table and (table[use] == "").any():
+            lines = first_ten(
+                str(line + 2) for line in sorted(table.index[table[use] == ""].tolist())
+            )  # the header is line 1
+            raise UserError(f"{name} has no {columns[use]} in line {lines}. Fill every cell, or {remedy}.")
+    if "diagnosis" in table:
+        _check_diagnoses(name, table.diagnosis)
+    else:
+        table.insert(1, "diagnosis", UNLABELLED)
+    if "split" in table:
+        table["split"] = table.split.str.lower().map(PART_NAMES).fillna(table.split)
+        if not table.split.isin(PARTS).all():
+            words = first_ten(table.split[~table.split.isin(PARTS)].unique())
+            raise UserError(
+                f"{name} has {words} in its column {columns['split']}. Use only {', '.join(PARTS)}, or rename the "
+                "column."
+            )
     if "fold" in table:
         folds = table.fold.unique()
         if set(folds) != set(map(str, range(len(folds)))):
             raise UserError(
-                f"{name} has {first_ten(sorted(folds))} in its column fold. Use whole numbers from 0 without gaps."
+                f"{name} has {first_ten(sorted(folds))} in its column {columns['fold']}. "
+                "Use whole numbers from 0 without gaps, or rename the column."
             )
         table["fold"] = table.fold.astype(int)
-    return table.sort_values("image_id", ignore_index=True)[[column for column in LABEL_COLUMNS if column in table]]
+    return table.sort_values("image_id", ignore_index=True)
 
 
 def _check_diagnoses(name: str, diagnoses: pd.Series) -> None:
@@ -66,54 +171,5 @@ def _check_diagnoses(name: str, diagnoses: pd.Series) -> None:
         invalid = first_ten(repr(problem["input"]) for problem in error.errors())
         raise UserError(
             f"{name} has diagnoses that can't be used as names in reports: {invalid}. Use up to 50 letters, digits, "
-            "spaces, _ and -, and don't begin with a space or -."
+            "spaces, _ and -, and don't begin with a space or -; or set data.columns.diagnosis to none."
         ) from error
-
-
-def _parse_labels(name: str, data: bytes) -> pd.DataFrame:
-    """Return those of LABEL_COLUMNS that a CSV file has, as text, without empty rows."""
-    table = _read_table(name, data)
-    for alternatives in (DIAGNOSIS_COLUMNS, ["split", "fold"]):
-        given = table.columns.intersection(alternatives)
-        if len(given) > 1:
-            raise UserError(
-                f"{name} has the columns {first_ten(given)}, but can have only one of them. Remove the others."
-            )
-    if "image_id" not in table:
-        raise UserError(
-            f"{name} has no column image_id, only {first_ten(table.columns)}. Rename the column that contains the "
-            "image names to image_id, and separate columns with commas."
-        )
-    table = table.rename(columns=dict.fromkeys(DIAGNOSIS_COLUMNS, "diagnosis"))
-    unused = table.columns.difference(LABEL_COLUMNS, sort=False)
-    if len(unused):
-        logger.warning("%s has columns that are not used: %s.", name, ", ".join(unused))
-    used: pd.DataFrame = table[table.columns.intersection(LABEL_COLUMNS)].apply(lambda column: column.str.strip())
-    table = used[(used != "").any(axis=1)].copy()
-    for column in table:
-        lines = table.index[table[column] == ""] + 2  # the header is line 1
-        if len(lines):
-            raise UserError(
-                f"{name} has no {column} in line {first_ten(map(str, lines))}. Fill every cell, or remove the column."
-            )
-    return table
-
-
-def _read_table(name: str, data: bytes) -> pd.DataFrame:
-    """Return a CSV file as text, empty rows included."""
-    try:
-        table = pd.read_csv(
-            io.BytesIO(data),
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,  # so that the index gives the line
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        )
-    except ValueError as error:  # the base class of pandas' own errors, too
-        raise UserError(
-            f"{name} is not a comma-separated table in UTF-8 ({describe_error(error)}). Save it as CSV UTF-8."
-        ) from error
-    if not isinstance(table.index, pd.RangeIndex):
-        raise UserError(f"{name} has rows with more cells than the first line has names. Name every column there.")
-    return table

@@ -13,9 +13,46 @@ from naevi.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+LAYOUT = (
+    "It is a folder or an archive with images/<id>.png, masks/<id>.png (or other image formats) and, optionally, "
+    "labels.csv."
+)
+
+
+def find_own_images(workspace: Workspace, path: str) -> Path:
+    """Return the folder or archive that data.path names. Warns unless DVC can bring it to others.
+
+    Raises UserError if it doesn't exist.
+    """
+    source = workspace.root / path
+    if named := os.environ.get("NAEVI_SOURCE"):
+        logger.warning("NAEVI_SOURCE (%s) is used for PH2 only. Your images are read from data.path, %s.", named, path)
+    if not source.exists():
+        remedy = "Run `dvc pull`, or set" if _is_tracked(workspace, source) else "Set"
+        raise UserError(f"data.path is {path}, which doesn't exist. {remedy} data.path to your images. {LAYOUT}")
+    if not source.resolve().is_relative_to(workspace.root.resolve()):
+        logger.warning(
+            "data.path is %s, outside of this repository. dvc.lock will hold this path, so others can't reproduce the "
+            "result. To avoid that, copy it to data/%s, run `dvc add data/%s` and set data.path to data/%s.",
+            path,
+            *[source.resolve().name] * 3,
+        )
+    elif not _is_tracked(workspace, source):
+        logger.warning(
+            "data.path, %s, has no version yet. Run `dvc add %s` and commit %s.dvc, so that each result can be "
+            "reproduced.",
+            *[path.rstrip("/")] * 3,
+        )
+    return source
+
+
+def _is_tracked(workspace: Workspace, source: Path) -> bool:
+    """Return whether `dvc add` has tracked a path or a folder above it."""
+    return any(path.with_name(f"{path.name}.dvc").exists() for path in (source, *source.parents) if path.name)
+
 
 def find_source(workspace: Workspace, addresses: Sequence[str], missing: str) -> Path:
-    """Return the folder or archive to read.
+    """Return the folder or archive of a public data set.
 
     It is the one that NAEVI_SOURCE names, otherwise data/external/ if it contains anything, otherwise a download from
     the first of `addresses` that works.

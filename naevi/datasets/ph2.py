@@ -17,8 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from naevi.config import ReadingConfig
+from naevi.datasets.decoding import read_image
+from naevi.datasets.depth import FULL
 from naevi.errors import UserError, describe_error, first_ten
-from naevi.images import IMAGE_SUFFIXES, Pixels, pixel_sha256, read_image, write_image, write_mask
+from naevi.images import IMAGE_SUFFIXES, Pixels, pixel_sha256, write_image, write_mask
 from naevi.workspace import Workspace
 
 # The archive of the authors, and a public copy. Neither could be tested during development.
@@ -26,6 +29,9 @@ PH2_ADDRESSES = (
     "https://www.dropbox.com/s/k88qukc20ljnbuo/PH2Dataset.rar?dl=1",
     "https://github.com/chelseaparlett/SkinCancerVariation/archive/e06866b70a49acfba5762f289ca169f056e97997.zip",
 )
+# Hashes decide which files are PH2's, so no file that can be read is refused.
+READING = ReadingConfig(orientation="apply", white=FULL, image_alpha="white", mask_alpha="ignore", pages="first")
+
 # {folder} is data/external.
 NO_PH2 = (
     "PH2 images not found. Either:\n"
@@ -133,6 +139,6 @@ def _check_diagnoses(workspace: Workspace, name: str, diagnoses: dict[str, str],
 def _try_read(data: bytes, name: str) -> Pixels | None:
     """Return the image, or None for a file that isn't one. It then counts as missing."""
     try:
-        return read_image(data, name)
+        return read_image(data, name, READING).pixels
     except UserError:
         return None

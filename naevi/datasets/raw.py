@@ -1,9 +1,11 @@
 """Write data/raw, which has one layout for every data set.
 
-images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, and labels.csv (image_id,
-diagnosis and, for a user's own images, group, split or fold).
+images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, labels.csv (image_id,
+diagnosis and, for a user's own images, group, split or fold), and decisions.csv (how files were read that can be read
+in several ways). Own images also have reading.json: how predictions must read theirs.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,14 +13,19 @@ import pandas as pd
 
 from naevi.config import DataConfig, PhantomsConfig
 from naevi.datasets.archives import read_files
-from naevi.datasets.folder import NO_IMAGES, file_role, import_folder
-from naevi.datasets.locate import find_source
+from naevi.datasets.folder import file_role, import_folder
+from naevi.datasets.locate import find_own_images, find_source
 from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file
 from naevi.datasets.synthetic import synthetic_image
 from naevi.files import atomic_folder, write_csv
 from naevi.images import write_image, write_mask
 from naevi.progress import progress
+from naevi.tables import Decision, decision_table, describe_decisions, write_decisions
 from naevi.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and what was decided while files were read
 
 
 def build_raw(workspace: Workspace, data: DataConfig) -> None:
@@ -26,44 +33,48 @@ def build_raw(workspace: Workspace, data: DataConfig) -> None:
     if data.source == "ph2":
         fill_raw(workspace, lambda folder: write_ph2(workspace, folder))
     elif data.source == "folder":
-        fill_raw(workspace, lambda folder: write_folder(workspace, folder, data.values()))
+        fill_raw(workspace, lambda folder: write_folder(workspace, folder, data))
     else:
         fill_raw(workspace, lambda folder: write_synthetic(folder, data.phantoms))
 
 
-def fill_raw(workspace: Workspace, write: Callable[[Path], pd.DataFrame]) -> None:
-    """Replace data/raw by what `write` puts into an empty folder and the labels that it returns.
+def fill_raw(workspace: Workspace, write: Callable[[Path], Labeled]) -> None:
+    """Replace data/raw by what `write` puts into an empty folder and by the labels and decisions that it returns.
 
-    If `write` raises an error, data/raw stays as it is.
+    If `write` raises an error, data/raw stays as it is. Each decision is a warning.
     """
     with atomic_folder(workspace.raw) as folder:
         for subfolder in ("images", "masks"):
             (folder / subfolder).mkdir()
-        write_csv(folder / "labels.csv", write(folder))
+        labels, decisions = write(folder)
+        write_csv(folder / "labels.csv", labels)
+        write_decisions(folder / workspace.reading_decisions.name, decisions)
+    for sentence in describe_decisions(decision_table(decisions)):
+        logger.warning("%s", sentence)
 
 
-def write_ph2(workspace: Workspace, folder: Path) -> pd.DataFrame:
+def write_ph2(workspace: Workspace, folder: Path) -> Labeled:
     """Write the PH2 images from the first source that has them; return their labels."""
     source = find_source(workspace, PH2_ADDRESSES, NO_PH2.format(folder=workspace.external_data))
-    return import_ph2(workspace, _read_with_progress(source, is_ph2_file), folder)
+    return import_ph2(workspace, _read_with_progress(source, is_ph2_file), folder), []
 
 
-def write_folder(workspace: Workspace, folder: Path, values: list[int]) -> pd.DataFrame:
-    """Write a user's own images; return their labels. `values` has the value of each class in masks."""
-    source = find_source(workspace, (), NO_IMAGES.format(folder=workspace.external_data))
+def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labeled:
+    """Write a user's own images; return their labels and what was decided. Messages name files inside the data set."""
+    source = find_own_images(workspace, data.path)
 
-    def role(name: str) -> str:
-        return file_role(name.removeprefix(f"{source}/"))  # the source itself may be in a folder named images
+    def inside(name: str) -> str:
+        return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
 
-    files = _read_with_progress(source, lambda name: role(name) != "")
-    return import_folder(((role(name), name, data) for name, data in files), folder, values)
+    files = _read_with_progress(source, lambda name: file_role(inside(name)) != "")
+    return import_folder(((file_role(inside(name)), inside(name), content) for name, content in files), folder, data)
 
 
 def _read_with_progress(source: Path, is_selected: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     return progress(read_files(source, is_selected), total=None, label="download", unit="files")
 
 
-def write_synthetic(folder: Path, settings: PhantomsConfig) -> pd.DataFrame:
+def write_synthetic(folder: Path, settings: PhantomsConfig) -> Labeled:
     """Write synthetic images; return their labels."""
     rows = []
     for index in progress(range(settings.number), total=settings.number, label="generate", unit="images"):
@@ -71,4 +82,4 @@ def write_synthetic(folder: Path, settings: PhantomsConfig) -> pd.DataFrame:
         write_image(folder / "images" / f"{generated.image_id}.png", generated.image)
         write_mask(folder / "masks" / f"{generated.image_id}.png", generated.mask)
         rows.append((generated.image_id, generated.diagnosis))
-    return pd.DataFrame(rows, columns=["image_id", "diagnosis"])
+    return pd.DataFrame(rows, columns=["image_id", "diagnosis"]), []

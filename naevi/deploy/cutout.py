@@ -6,20 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from naevi.datasets.decoding import read_image, read_new_image
 from naevi.errors import check_inputs, check_output
 from naevi.files import atomic_file
-from naevi.images import Pixels, read_image, write_image
+from naevi.images import Pixels, write_image
 from naevi.inference.segmenter import Segmenter
 
 
 def write_cutout(segmenter: Segmenter, image: Path, over: Path, out: Path, *, force: bool) -> None:
     """Write a PNG that shows the foreground of one image over another image.
 
-    Raises UserError as `check_inputs`, `check_output` and `read_image` do.
+    Raises UserError as `check_inputs`, `check_output` and `read_new_image` do.
     """
     check_inputs([image, over])
     check_output(out, force=force, suffixes=(".png",))
-    pixels, background = read_image(image), read_image(over)
+    pixels = read_new_image(image, str(image), segmenter.reading)
+    background = read_image(over, str(over), segmenter.reading).pixels
     (probability,) = segmenter.probabilities([pixels])
     # With two classes there is one probability, the foreground's. Otherwise class 0 is the background.
     foreground = probability[0] if len(probability) == 1 else 1 - probability[0]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from naevi.config import (
+    ColumnsConfig,
     Config,
     DataConfig,
     EvaluateConfig,
@@ -25,14 +26,15 @@ from naevi.files import atomic_folder, write_json
 from naevi.inference.predictor import PredictorSettings, read_predict_settings
 from naevi.inference.segmenter import Segmenter, open_segmenter
 from naevi.models.device import resolve_compute_settings
+from naevi.preprocessing.checks import check_data
 from naevi.preprocessing.prepare import prepare
-from naevi.preprocessing.statistics import data_statistics
 from naevi.provenance import read_description
 from naevi.reporting.report import publish_report
 from naevi.workspace import Workspace
 
 # The bootstrap of the committed params.yaml. Constants, because a predictor is used without params.yaml too.
 RESAMPLES, SEED = 10_000, 0
+NEAR_DUPLICATES = 0.985  # as in the committed params.yaml
 
 
 def validate_model(
@@ -62,15 +64,16 @@ def validate_model(
     with atomic_folder(out.resolve()) as folder:
         external = Workspace(folder)
         files = _labeled_files(images, masks, labels)
-        fill_raw(external, lambda raw: import_folder(files, raw, config.data.values()))
+        fill_raw(external, lambda raw: import_folder(files, raw, config.data))
         _score(external, config, segmenter, description)
 
 
 def _score(workspace: Workspace, config: Config, segmenter: Segmenter, description: dict[str, Any]) -> None:
     """Prepare the raw images of a workspace, score the model on them, and write the results and the report."""
-    image_table = prepare(workspace, config.data, config.preprocess)
+    prepared = prepare(workspace, config.data, config.preprocess)
+    image_table = prepared.image_table
     workspace.data_statistics.parent.mkdir()
-    write_json(workspace.data_statistics, data_statistics(workspace))
+    write_json(workspace.data_statistics, check_data(workspace, prepared, config.preprocess))
     with atomic_folder(workspace.predictions) as predictions:
         scores = score_images(segmenter, workspace, image_table.image_id.tolist(), keep=predictions)
     test = scores._replace(rows=per_image_table(scores.rows.assign(fold=description["item"]), image_table))
@@ -86,10 +89,25 @@ def _check_replaceable(out: Path) -> None:
 
 def _validation_config(description: dict[str, Any], settings: PredictorSettings, keep_empty_masks: bool) -> Config:
     """Return the sections of a Config that a validation needs, from model.json and predict.json."""
-    data: dict[str, Any] = {"source": "folder", "classes": description["classes"]}
+    data: dict[str, Any] = {
+        "source": "folder",
+        "path": "images",
+        "name": "own images",
+        "classes": description["classes"],
+        "columns": ColumnsConfig(image="auto", diagnosis="auto", group="auto"),
+        "split_folders": "ignore",
+        "mismatches": "refuse",
+        "extra_rows": "ignore",
+        "repeated_rows": "refuse",
+        "reading": settings.reading().model_copy(update={"orientation": "auto"}),
+    }
     sections: dict[str, Any] = {
         "data": DataConfig.model_construct(**data),
-        "preprocess": PreprocessConfig(size=description["size"], empty_masks="keep" if keep_empty_masks else "refuse"),
+        "preprocess": PreprocessConfig(
+            size=description["size"],
+            empty_masks="keep" if keep_empty_masks else "refuse",
+            near_duplicates=NEAR_DUPLICATES,
+        ),
         "model": ModelConfig.model_validate(description["model"]),
         "train": TrainConfig.model_validate(description["train"]),
         "evaluate": EvaluateConfig(

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from naevi.config import ReadingConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, read_files
+from naevi.datasets.decoding import read_new_image
 from naevi.deploy.regions import describe_regions
 from naevi.errors import UserError, check_inputs, check_output
 from naevi.files import atomic_file, write_csv
-from naevi.images import Pixels, read_image, write_mask
+from naevi.images import Pixels, write_mask
 from naevi.inference.segmenter import BATCH_SIZE, Segmenter
 from naevi.progress import progress
 from naevi.rendering.overlays import draw_overlay, to_jpeg
@@ -53,7 +55,7 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
         (out / folder).mkdir(parents=True, exist_ok=True)
     skipped: list[str] = []
     rows: list[dict[str, Any]] = []
-    predictions = _predict_batches(segmenter, _read_images(images, skipped))
+    predictions = _predict_batches(segmenter, _read_images(images, segmenter.reading, skipped))
     for name, image, probability in progress(predictions, total=None, label="predict", unit="images"):
         mask = segmenter.mask(probability)
         with atomic_file(out / "masks" / f"{name}.png") as partial:
@@ -65,7 +67,7 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
     return skipped
 
 
-def _read_images(images: Sequence[Path], skipped: list[str]) -> Iterator[tuple[str, Pixels]]:
+def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[str]) -> Iterator[tuple[str, Pixels]]:
     """Yield name and pixels of each image; add the names of unreadable files to `skipped`."""
     paths: dict[str, str] = {}
     for path, content in _read_contents(images):
@@ -77,7 +79,7 @@ def _read_images(images: Sequence[Path], skipped: list[str]) -> Iterator[tuple[s
             )
         paths[name] = path
         try:
-            yield name, read_image(content, path)
+            yield name, read_new_image(content, path, reading)
         except UserError as error:
             skipped.append(path)
             logger.warning("skipped: %s", error)

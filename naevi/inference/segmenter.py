@@ -1,7 +1,7 @@
 """Run a trained model: images of any size in, probabilities and masks of that size out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from naevi.config import PredictConfig
+from naevi.config import PredictConfig, ReadingConfig
 from naevi.images import Pixels, resize_image
 from naevi.inference.postprocessing import resize_probabilities, to_mask
-from naevi.inference.predictor import read_predict_settings
+from naevi.inference.predictor import PLAIN, read_predict_settings
 from naevi.models.build import NormalizedNetwork
 from naevi.models.device import ComputeSettings, resolve_compute_settings
 from naevi.models.prediction import predict_probabilities
@@ -31,6 +31,7 @@ class Segmenter:
     size: int  # px, side of the squares that the network sees
     settings: PredictConfig
     compute: ComputeSettings
+    reading: ReadingConfig = PLAIN  # how new image files are read
 
     def predict_prepared(self, images: Tensor) -> Tensor:
         """Return probabilities, float32 (N, C, size, size) on the CPU, for images uint8 (N, 3, size, size).
@@ -67,4 +68,5 @@ def load_segmenter(folder: Path, workspace: Workspace | None = None) -> Segmente
     Raises UserError as `read_predict_settings` and `load_model` do.
     """
     settings = read_predict_settings(folder, workspace)
-    return open_segmenter(folder, settings, resolve_compute_settings(settings))
+    segmenter = open_segmenter(folder, settings, resolve_compute_settings(settings))
+    return replace(segmenter, reading=settings.reading())

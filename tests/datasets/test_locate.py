@@ -1,4 +1,4 @@
-"""The data set is read from NAEVI_SOURCE, otherwise from data/external, otherwise from a known address."""
+"""PH2 is read from NAEVI_SOURCE, otherwise from data/external, otherwise from an address; own images from data.path."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from naevi.datasets.locate import find_source
+from naevi.datasets.locate import find_own_images, find_source
 from naevi.errors import UserError
 from naevi.workspace import Workspace
 from tests.datasets.archive_files import FILES, IMAGES, contents, pack
@@ -122,3 +122,74 @@ def test_data_external_belongs_to_the_workspace(folder: Path) -> None:
     (workspace.external_data / "image.bmp").touch()
 
     assert find_source(workspace, (), "nothing is here") == folder / "other" / "data" / "external"
+
+
+def own_images(path: Path) -> Path:
+    """Make a folder for own images, and return it."""
+    path.mkdir(parents=True)
+    return path
+
+
+def test_own_images_are_where_data_path_says(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own_images(Path("data/mine"))
+
+    assert find_own_images(HERE, "data/mine/") == Path("data/mine")
+    assert caplog.messages == [
+        "data.path, data/mine, has no version yet. Run `dvc add data/mine` and commit data/mine.dvc, so that each "
+        "result can be reproduced."
+    ]
+
+
+@pytest.mark.parametrize("tracked", ["data/mine.dvc", "data/mine/inner.dvc"])
+def test_own_images_that_dvc_tracks_need_no_advice(
+    folder: Path, tracked: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_images(Path("data/mine/inner"))
+    Path(tracked).touch()
+
+    assert find_own_images(HERE, "data/mine/inner") == Path("data/mine/inner")
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_own_images_outside_of_the_repository_are_a_warning(
+    folder: Path, absolute: bool, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    path, inside = str(elsewhere) if absolute else f"../{elsewhere.name}", f"data/{elsewhere.name}"
+
+    assert find_own_images(HERE, path).resolve() == elsewhere.resolve()
+    assert caplog.messages == [
+        f"data.path is {path}, outside of this repository. dvc.lock will hold this path, so others can't reproduce the "
+        f"result. To avoid that, copy it to {inside}, run `dvc add {inside}` and set data.path to {inside}."
+    ]
+
+
+def test_own_images_that_do_not_exist_are_an_error(folder: Path) -> None:
+    layout = (
+        "It is a folder or an archive with images/<id>.png, masks/<id>.png (or other image formats) and, optionally, "
+        "labels.csv."
+    )
+    with pytest.raises(UserError) as error:
+        find_own_images(HERE, "data/mine")
+    assert str(error.value) == f"data.path is data/mine, which doesn't exist. Set data.path to your images. {layout}"
+
+    Path("data/mine.dvc").touch()
+    with pytest.raises(UserError) as error:
+        find_own_images(HERE, "data/mine")
+    assert str(error.value) == (
+        f"data.path is data/mine, which doesn't exist. Run `dvc pull`, or set data.path to your images. {layout}"
+    )
+
+
+def test_the_environment_variable_is_not_for_own_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_images(Path("data/mine"))
+    Path("data/mine.dvc").touch()
+    monkeypatch.setenv("NAEVI_SOURCE", "elsewhere")
+
+    assert find_own_images(HERE, "data/mine") == Path("data/mine")
+    assert caplog.messages == [
+        "NAEVI_SOURCE (elsewhere) is used for PH2 only. Your images are read from data.path, data/mine."
+    ]

@@ -15,6 +15,7 @@ from naevi.datasets.raw import build_raw, fill_raw
 from naevi.datasets.synthetic import synthetic_image
 from naevi.errors import UserError
 from naevi.images import Pixels, read_image, read_mask, write_image
+from naevi.tables import Decision, read_decisions
 from naevi.workspace import Workspace
 from tests.helpers import HERE
 
@@ -28,22 +29,33 @@ def layout(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def write_one(folder: Path, name: str = "a.png") -> pd.DataFrame:
-    """Write one file and return its labels."""
+def write_one(folder: Path, name: str = "a.png") -> tuple[pd.DataFrame, list[Decision]]:
+    """Write one file; return its labels and a decision about it, and one about nothing."""
     (folder / "images" / name).touch()
-    return LABELS
+    return LABELS, [Decision("Files in doubt", ["b", "a"], "data.doubt"), Decision("No files", [], "data.none")]
 
 
 def test_the_folder_is_replaced_completely(tmp_path: Path) -> None:
     fill_raw(Workspace(tmp_path), partial(write_one, name="old.png"))
     fill_raw(Workspace(tmp_path), write_one)
 
-    assert layout(tmp_path) == ["data/raw/images/a.png", "data/raw/labels.csv"]
+    assert layout(tmp_path) == ["data/raw/decisions.csv", "data/raw/images/a.png", "data/raw/labels.csv"]
     assert pd.read_csv(tmp_path / "data" / "raw" / "labels.csv").equals(LABELS)
 
 
+def test_decisions_are_listed_and_printed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workspace = Workspace(tmp_path)
+    fill_raw(workspace, write_one)
+
+    assert workspace.reading_decisions.read_text() == (
+        "decision,item,parameter\nFiles in doubt,a,data.doubt\nFiles in doubt,b,data.doubt\n"
+    )
+    assert read_decisions(workspace) == [Decision("Files in doubt", ["a", "b"], "data.doubt")]
+    assert caplog.messages == ["Files in doubt: 2 (a, b). Parameter: data.doubt."]
+
+
 def test_an_error_leaves_the_old_folder_unchanged(tmp_path: Path) -> None:
-    def fail(folder: Path) -> pd.DataFrame:
+    def fail(folder: Path) -> tuple[pd.DataFrame, list[Decision]]:
         write_one(folder, "half.png")
         raise UserError("The archive is truncated.")
 
@@ -51,10 +63,10 @@ def test_an_error_leaves_the_old_folder_unchanged(tmp_path: Path) -> None:
     fill_raw(workspace, write_one)
     with pytest.raises(UserError, match="truncated"):
         fill_raw(workspace, fail)
-    assert layout(tmp_path) == ["data/raw/images/a.png", "data/raw/labels.csv"]
+    assert layout(workspace.raw) == ["decisions.csv", "images/a.png", "labels.csv"]
 
     fill_raw(workspace, partial(write_one, name="next.png"))
-    assert layout(tmp_path) == ["data/raw/images/next.png", "data/raw/labels.csv"]
+    assert layout(workspace.raw) == ["decisions.csv", "images/next.png", "labels.csv"]
 
 
 def test_synthetic_images_are_written_as_they_are_generated(tmp_path: Path, config_with: ConfigWith) -> None:
@@ -63,6 +75,7 @@ def test_synthetic_images_are_written_as_they_are_generated(tmp_path: Path, conf
     second = synthetic_image(1, height=64, width=80, seed=3)
 
     assert layout(workspace.raw) == [
+        "decisions.csv",
         "images/phantom-00000.png",
         "images/phantom-00001.png",
         "labels.csv",
@@ -83,10 +96,11 @@ def test_ph2_is_read_from_data_external(ph2_alike: dict[str, tuple[Pixels, Pixel
     for number, pixels in enumerate(sum(ph2_alike.values(), ())):
         write_image(Path(f"data/external/{number}.png"), pixels)
 
-    build_raw(HERE, config_with({"data.source": "ph2"}).data)
+    build_raw(HERE, config_with({"data.source": "ph2", "data.path": "data/ph2.csv"}).data)
 
     names = ["images/IMD001.png", "images/IMD002.png", "labels.csv", "masks/IMD001.png", "masks/IMD002.png"]
-    assert layout(HERE.raw) == names
+    assert layout(HERE.raw) == ["decisions.csv", *names]
+    assert HERE.reading_decisions.read_text() == "decision,item,parameter\n"
 
 
 def write_images(folder: Path, labels: str | None = "image_id,class\na,naevus\nb,other\n") -> None:
@@ -102,9 +116,10 @@ def write_images(folder: Path, labels: str | None = "image_id,class\na,naevus\nb
         (folder / "labels.csv").write_text(labels)
 
 
-def own_images(config_with: ConfigWith) -> DataConfig:
+def own_images(config_with: ConfigWith, path: object = "data/mine") -> DataConfig:
     """Return the settings for images whose masks have the values 0 and 255."""
-    return config_with({"data.source": "folder", "data.classes": {"skin": 0, "lesion": 255}}).data
+    settings = {"data.source": "folder", "data.path": str(path), "data.classes": {"skin": 0, "lesion": 255}}
+    return config_with(settings).data
 
 
 def test_own_images_are_read_from_a_folder(
@@ -114,11 +129,11 @@ def test_own_images_are_read_from_a_folder(
     source = folder / "images" / "mine"
     write_images(source)
     (source / "readme.txt").touch()
-    monkeypatch.setenv("NAEVI_SOURCE", str(source))
 
-    build_raw(HERE, own_images(config_with))
+    build_raw(HERE, own_images(config_with, source))
 
-    assert layout(HERE.raw) == ["images/a.png", "images/b.png", "labels.csv", "masks/a.png", "masks/b.png"]
+    names = ["images/a.png", "images/b.png", "labels.csv", "masks/a.png", "masks/b.png", "reading.json"]
+    assert layout(HERE.raw) == ["decisions.csv", *names]
     assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,naevus\nb,other\n"
     assert np.array_equal(read_image(HERE.raw / "images" / "a.png"), read_image(source / "images" / "a.bmp"))
     assert set(read_mask(HERE.raw / "masks" / "a.png").ravel()) == {0, 1}
@@ -126,10 +141,9 @@ def test_own_images_are_read_from_a_folder(
 
 def test_own_images_are_read_from_an_archive(folder: Path, config_with: ConfigWith) -> None:
     write_images(folder / "mine", labels=None)
-    Path("data/external").mkdir()
-    shutil.make_archive("data/external/mine", "zip", folder / "mine")
+    shutil.make_archive("data/mine", "zip", folder / "mine")
 
-    build_raw(HERE, own_images(config_with))
+    build_raw(HERE, own_images(config_with, "data/mine.zip"))
 
     assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,unlabelled\nb,unlabelled\n"
 
@@ -139,9 +153,7 @@ def test_without_own_images_the_error_says_what_to_do(folder: Path, config_with:
         build_raw(HERE, own_images(config_with))
 
     assert str(error.value) == (
-        "Your images were not found. Either:\n"
-        "  NAEVI_SOURCE=<folder or archive> make repro\n"
-        "  put the folder or archive into data/external/, then run make repro\n"
-        "It contains images/<id>.png, masks/<id>.png (or other image formats) and, optionally, labels.csv."
+        "data.path is data/mine, which doesn't exist. Set data.path to your images. It is a folder or an archive "
+        "with images/<id>.png, masks/<id>.png (or other image formats) and, optionally, labels.csv."
     )
     assert not HERE.raw.exists()

@@ -1,0 +1,120 @@
+"""Decode masks from other programs. A mask can be in the colors of a file or in its alpha channel."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from naevi.config import ReadingConfig
+from naevi.datasets.decoding import Note, OpenedFile, open_file, set_orientation
+from naevi.datasets.depth import FULL, color_and_alpha
+from naevi.images import MaskValues, Pixels, undeclared_values, values_to_classes
+
+ALPHA_USED = Note("Masks read from their alpha channel", "data.reading.mask_alpha")
+ALPHA_IGNORED = Note("Masks with transparent pixels, whose alpha channel is ignored", "data.reading.mask_alpha")
+
+
+class DecodedMask(NamedTuple):
+    """A decoded mask."""
+
+    values: MaskValues  # (H, W)
+    tag: int  # the EXIF orientation, 1 to 8
+    one_value: bool  # whether the file is opaque and of one color, but would be another mask by its alpha channel
+    notes: list[Note]
+
+
+class Candidate(NamedTuple):
+    """What may be the mask: the colors of a file, or its alpha channel."""
+
+    values: NDArray[Any]  # (H, W)
+    problem: str  # why these can't be the values of a mask, or nothing
+    varies: bool
+
+
+def read_mask_values(source: Path | bytes, name: str, values: list[int], reading: ReadingConfig) -> DecodedMask:
+    """Return the pixel values of a mask: gray levels, palette indices, or its alpha channel (0..255).
+
+    `values` has the declared value of each class. A mask with a palette is read by its gray levels if all of them are
+    declared, otherwise by its indices. The colors in a palette that other masks use may be absent from this mask.
+    Messages use `name`.
+
+    Raises UserError as `decoding.read_image` does, if the mask is in color, if a value doesn't fit into 16 bits, and if
+    colors and alpha channel are different masks.
+    """
+    with open_file(source, name, reading) as opened:
+        pixels, alpha = _color_and_alpha(opened)
+        mask, one_value, notes = _read_colors(opened, pixels, values), False, opened.notes
+        if alpha is not None:
+            by_alpha = Candidate(alpha, "", _varies(alpha))
+            mask, one_value, note = _choose(mask, by_alpha, values, reading.mask_alpha)
+            notes = notes + ([note] if note else [])
+        if mask.problem:
+            raise ValueError(f"a mask must be gray or have a palette, but this one {mask.problem}")
+        lowest, highest = mask.values.min(), mask.values.max()
+        if lowest < 0 or highest > FULL:
+            raise ValueError(f"mask values must be between 0 and 65535, but these are {lowest} to {highest}")
+        mask_values = set_orientation(mask.values.astype(np.uint16), opened, reading)
+        return DecodedMask(mask_values, opened.tag, one_value, notes)
+
+
+def _color_and_alpha(opened: OpenedFile) -> tuple[NDArray[Any], Pixels | None]:
+    """Return the colors (H, W, 1 or 3), and the alpha channel (H, W) if there is one."""
+    if opened.deep is not None:
+        return color_and_alpha(opened.deep)
+    image = opened.image
+    alpha = np.asarray(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+    return np.asarray(image.convert("RGB")), alpha
+
+
+def _read_colors(opened: OpenedFile, pixels: NDArray[Any], values: list[int]) -> Candidate:
+    """Return the mask in the colors (H, W, 1 or 3) or palette indices of a file."""
+    gray, is_colored = pixels[..., 0], bool((pixels != pixels[..., :1]).any())
+    if opened.image.mode in ("P", "PA") and (is_colored or undeclared_values(gray, values)):
+        indices = np.asarray(opened.image)
+        indices = indices if indices.ndim == 2 else indices[..., 0]
+        return Candidate(indices, "", _varies(indices))
+    problem = "is in color" * is_colored or "has floating-point pixels" * (gray.dtype.kind == "f")
+    return Candidate(gray, problem, _varies(pixels))
+
+
+def _varies(pixels: NDArray[Any]) -> bool:
+    return bool((pixels != pixels[0, 0]).any())
+
+
+def _choose(
+    by_color: Candidate, by_alpha: Candidate, values: list[int], setting: str
+) -> tuple[Candidate, bool, Note | None]:
+    """Return the colors or the alpha channel as the mask, whether a file of one value leaves that open, and a note.
+
+    Raises ValueError if both are masks and differ.
+    """
+    if setting == "use" or (setting == "auto" and by_alpha.varies and not by_color.varies):
+        return by_alpha, False, ALPHA_USED
+    if setting == "ignore":
+        return by_color, False, ALPHA_IGNORED if by_alpha.values.min() < 255 else None
+    color_classes, alpha_classes = _classes(by_color, values), _classes(by_alpha, values)
+    # Colors with declared values are the mask if the alpha channel has others, such as 255 among classes 0, 1, 2.
+    differ = color_classes != alpha_classes and bool(alpha_classes)
+    if by_alpha.values.min() == 255:  # an opaque file
+        return by_color, differ and not by_color.varies, None
+    if differ and by_alpha.varies == by_color.varies:
+        color_text, alpha_text = _describe(by_color, color_classes), _describe(by_alpha, alpha_classes)
+        raise ValueError(
+            f"its colors ({color_text}) and its alpha channel ({alpha_text}) are different masks. "
+            "Set data.reading.mask_alpha to ignore or use"
+        )
+    return by_color, False, None
+
+
+def _classes(mask: Candidate, values: list[int]) -> bytes:
+    """Return the class of each pixel as a byte, or nothing if not all values are declared."""
+    if mask.problem or mask.values.min() < 0 or mask.values.max() > FULL or undeclared_values(mask.values, values):
+        return b""
+    return values_to_classes(mask.values.astype(np.uint16), values).tobytes()
+
+
+def _describe(mask: Candidate, classes: bytes) -> str:
+    if not classes:
+        return mask.problem or "values without a class"
+    return f"{len(classes) - classes.count(0)} foreground pixels"

@@ -1,0 +1,113 @@
+"""Match images and masks by id, size and EXIF orientation."""
+
+from collections.abc import Collection
+from typing import Literal
+
+import numpy as np
+
+from naevi.datasets.conversion import Converted
+from naevi.datasets.labels import describe_unmatched
+from naevi.datasets.orientation import better_outline, turn, turn_back
+from naevi.errors import UserError, first_ten
+from naevi.images import read_image, read_mask, write_mask
+from naevi.tables import Decision
+
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+
+OWN, OF_IMAGE = "Masks read with their own EXIF orientation", "Masks read with the EXIF orientation of their images"
+BY_SIZE, BY_OUTLINE = "because the sizes agree only then", "because the outlines agree better then"
+DOUBTFUL = "Masks that may be turned against their images (EXIF orientation), left as viewers show them"
+APPLIED = "Masks with another EXIF orientation than their images, each shown as viewers do"
+
+
+def match_orientation(
+    images: dict[str, Converted], masks: dict[str, Converted], setting: Literal["auto", "apply", "ignore"]
+) -> tuple[dict[str, Converted], list[Decision]]:
+    """Return the masks in the frames of their images, and what was decided about pairs with different EXIF orientation.
+
+    Such a mask was drawn on the turned image or on the stored pixels. The size decides which, otherwise the outline.
+    """
+    matched, decided = dict(masks), dict[str, list[str]]()
+    for image_id in sorted(images.keys() & masks.keys()):
+        image, mask = images[image_id], masks[image_id]
+        if image.tag == mask.tag or setting == "ignore":
+            continue
+        text = APPLIED
+        if setting == "auto":
+            matched[image_id], text = _match(image, mask)
+        if text:
+            decided.setdefault(text, []).append(image_id)
+    return matched, [Decision(text, ids, "data.reading.orientation") for text, ids in sorted(decided.items())]
+
+
+def _match(image: Converted, mask: Converted) -> tuple[Converted, str]:
+    """Return the mask of an image with another EXIF orientation, written again if turned, and what was decided."""
+    height, width = mask.size
+    turned_size = (width, height) if (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS) else mask.size
+    fitting = [size == image.size for size in (mask.size, turned_size)]
+    if not any(fitting):
+        return mask, ""
+    own = read_mask(mask.path)
+    turned = np.ascontiguousarray(turn(turn_back(own, mask.tag), image.tag))
+    if all(fitting):
+        if np.array_equal(own, turned):
+            return mask, ""
+        better, reason = better_outline(read_image(image.path), own, turned), BY_OUTLINE
+    else:
+        better, reason = fitting.index(True), BY_SIZE
+    if better is None:
+        return mask, DOUBTFUL
+    if better == 0:
+        return mask, f"{OWN}, {reason}"
+    write_mask(mask.path, turned)
+    return mask._replace(size=turned_size), f"{OF_IMAGE}, {reason}"
+
+
+def match_pairs(
+    images: dict[str, Converted], masks: dict[str, Converted], mismatches: Literal["refuse", "leave-out"]
+) -> tuple[list[str], list[Decision]]:
+    """Return the ids of images with a mask of their size, rising, and what was left out.
+
+    Raises UserError if there are others and `mismatches` is refuse, and if no pair remains.
+    """
+    both = sorted(images.keys() & masks.keys())
+    kept = [image_id for image_id in both if images[image_id].size == masks[image_id].size]
+    different = sorted(set(both) - set(kept))
+    without_mask, without_image = sorted(images.keys() - masks.keys()), sorted(masks.keys() - images.keys())
+    if mismatches == "refuse":
+        _refuse_unmatched(images, masks)
+        _refuse_sizes({image_id: (images[image_id], masks[image_id]) for image_id in different})
+    if not kept:
+        raise UserError(
+            f"No image has a mask of its name and size, so data.mismatches: leave-out leaves nothing of {len(images)} "
+            f"image(s) and {len(masks)} mask(s), such as {first_ten(without_mask + without_image + different)}. "
+            "Rename or replace the masks."
+        )
+    left_out = {
+        "Images without a mask, left out": without_mask,
+        "Masks without an image, left out": without_image,
+        "Images whose mask has another size, left out": different,
+    }
+    return kept, [Decision(text, ids, "data.mismatches") for text, ids in left_out.items()]
+
+
+def _refuse_unmatched(images: Collection[str], masks: Collection[str]) -> None:
+    if unmatched := describe_unmatched({"mask": masks, "image": images}):
+        raise UserError(
+            f"{unmatched}. A mask in masks/ must have the name of its image in images/. The formats may differ, and "
+            "_segmentation, _mask or _lesion may follow the name. Rename them, or set data.mismatches to leave-out."
+        )
+
+
+def _refuse_sizes(pairs: dict[str, tuple[Converted, Converted]]) -> None:
+    if pairs:
+        texts = [f"{name} ({_size(image)}, its mask {_size(mask)})" for name, (image, mask) in pairs.items()]
+        raise UserError(
+            f"An image and its mask must have the same size. These differ: {first_ten(texts)}. "
+            "Fix them or remove them, or set data.mismatches to leave-out."
+        )
+
+
+def _size(converted: Converted) -> str:
+    height, width = converted.size
+    return f"{width}x{height} px"

@@ -1,0 +1,345 @@
+"""Files that can be read in several ways: data.reading and data.mismatches decide, and each decision is listed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from naevi.config import Config
+from naevi.datasets.raw import build_raw
+from naevi.deploy.predict import predict_images
+from naevi.errors import UserError
+from naevi.images import Pixels, read_image, read_mask
+from naevi.inference.predictor import write_predictor
+from naevi.inference.segmenter import load_segmenter
+from naevi.tables import decision_table, read_decisions
+from tests.datasets.image_files import encode, exif, gray, png_16_bit, with_alpha
+from tests.datasets.test_orientation import disk, picture
+from tests.deploy.predictors import write_predictor as write_random_predictor
+from tests.helpers import HERE
+
+Build = Callable[..., str]
+SETTINGS = {"data.source": "folder", "data.path": "data/external", "data.classes": {"skin": 0, "lesion": 255}}
+IMAGE = encode(Image.new("RGB", (3, 1), (1, 2, 3)))
+MASK = encode(gray([[0, 255, 255]]))
+
+
+@pytest.fixture
+def build(folder: Path, config_with: Callable[[dict[str, Any]], Config]) -> Build:
+    """Return a function that reads files into data/raw, with other parameters, and returns the error or nothing."""
+
+    def run(files: dict[str, bytes], changes: dict[str, Any] | None = None) -> str:
+        for name, content in files.items():
+            path = HERE.external_data / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        try:
+            build_raw(HERE, config_with(SETTINGS | (changes or {})).data)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    return run
+
+
+def pair(image_id: str, image: bytes = IMAGE, mask: bytes = MASK) -> dict[str, bytes]:
+    """Return an image and its mask by file name."""
+    return {f"images/{image_id}.png": image, f"masks/{image_id}.png": mask}
+
+
+def image(image_id: str) -> Pixels:
+    """Return an image in data/raw."""
+    return read_image(HERE.raw / "images" / f"{image_id}.png")
+
+
+def mask(image_id: str) -> Pixels:
+    """Return a mask in data/raw."""
+    return read_mask(HERE.raw / "masks" / f"{image_id}.png")
+
+
+def decisions() -> list[tuple[Any, ...]]:
+    """Return the rows of the table of decisions, if there are any."""
+    if not HERE.reading_decisions.exists():
+        return []
+    return list(decision_table(read_decisions(HERE)).itertuples(index=False, name=None))
+
+
+def test_files_without_a_question_are_read_without_a_decision(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    assert build(pair("a")) == ""
+
+    assert decisions() == []
+    assert [text for text in caplog.messages if "Parameter" in text] == []
+
+
+def test_masks_in_the_alpha_channel_are_read(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    in_alpha = encode(with_alpha([[0, 0, 0]], [[0, 255, 255]]))
+
+    assert build(pair("a", mask=in_alpha) | pair("b")) == ""
+
+    assert mask("a").tolist() == [[0, 1, 1]]
+    assert mask("b").tolist() == [[0, 1, 1]]
+    assert decisions() == [("Masks read from their alpha channel", 1, "a", "data.reading.mask_alpha")]
+    assert "Masks read from their alpha channel: 1 (a). Parameter: data.reading.mask_alpha." in caplog.messages
+
+
+def test_masks_whose_colors_and_alpha_channel_differ_are_refused(build: Build) -> None:
+    ambiguous = encode(with_alpha([[0, 255, 255]], [[255, 255, 0]]))
+
+    assert build(pair("a", mask=ambiguous)) == (
+        "1 file(s) can't be used as images or masks:\n"
+        "  masks/a.png can't be read as an image: its colors (2 foreground pixels) and its alpha channel (2 foreground "
+        "pixels) are different masks. Set data.reading.mask_alpha to ignore or use."
+    )
+    assert build(pair("a", mask=ambiguous), {"data.reading.mask_alpha": "use"}) == ""
+    assert mask("a").tolist() == [[1, 1, 0]]
+
+
+def test_an_opaque_mask_among_masks_in_the_alpha_channel_is_refused(build: Build) -> None:
+    """It can be all background, or all foreground."""
+    files = pair("a", mask=encode(with_alpha([[0] * 3], [[0, 255, 255]])))
+    files |= pair("b", mask=encode(with_alpha([[0] * 3], [[255] * 3])))
+
+    assert build(files) == (
+        "1 mask(s) are in the alpha channel, such as masks/a.png. 1 other(s) are opaque and of one color, so they "
+        "could be all or nothing: masks/b.png. Set data.reading.mask_alpha to use or ignore."
+    )
+    assert build(files, {"data.reading.mask_alpha": "use"}) == ""
+    assert mask("b").tolist() == [[1, 1, 1]]
+
+
+SPOT = disk(60, 80, 20, 25, 12)
+SMALL = [0, 255, 255]
+
+
+@pytest.mark.parametrize("drawn_on", ["stored", "shown"])
+def test_a_mask_of_an_image_that_is_upside_down_is_placed_by_its_outline(build: Build, drawn_on: str) -> None:
+    """EXIF orientation 3 turns by 180 degrees, so the sizes are no help."""
+    stored = encode(Image.fromarray(picture(SPOT)), exif=exif(3))
+    drawn = SPOT if drawn_on == "stored" else SPOT[::-1, ::-1]
+
+    assert build(pair("a", stored, encode(gray(drawn * 255)))) == ""
+
+    assert np.array_equal(image("a"), picture(SPOT)[::-1, ::-1])
+    assert np.array_equal(mask("a"), SPOT[::-1, ::-1])
+    whose = {"stored": "the EXIF orientation of their images", "shown": "their own EXIF orientation"}[drawn_on]
+    text = f"Masks read with {whose}, because the outlines agree better then"
+    assert decisions() == [(text, 1, "a", "data.reading.orientation")]
+
+
+@pytest.mark.parametrize("drawn_on", ["stored", "shown"])
+def test_a_mask_of_an_image_on_its_side_is_placed_by_its_size(build: Build, drawn_on: str) -> None:
+    """EXIF orientation 6 turns by 90 degrees clockwise."""
+    stored = encode(Image.fromarray(np.arange(9, dtype=np.uint8).reshape(1, 3, 3)), exif=exif(6))
+    drawn = [SMALL] if drawn_on == "stored" else [[value] for value in SMALL]
+
+    assert build(pair("a", stored, encode(gray(drawn)))) == ""
+
+    assert mask("a").tolist() == [[0], [1], [1]]
+    assert image("a").shape == (3, 1, 3)
+    whose = {"stored": "the EXIF orientation of their images", "shown": "their own EXIF orientation"}[drawn_on]
+    assert decisions() == [
+        (f"Masks read with {whose}, because the sizes agree only then", 1, "a", "data.reading.orientation")
+    ]
+
+
+def test_a_mask_that_fits_both_ways_is_listed_as_doubtful(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    flat = encode(Image.new("RGB", (80, 60), (9, 9, 9)), exif=exif(3))
+
+    assert build(pair("a", flat, encode(gray(SPOT * 255)))) == ""
+
+    assert np.array_equal(mask("a"), SPOT)
+    text = "Masks that may be turned against their images (EXIF orientation), left as viewers show them"
+    assert decisions() == [(text, 1, "a", "data.reading.orientation")]
+    assert f"{text}: 1 (a). Parameter: data.reading.orientation." in caplog.messages
+
+
+def test_exif_orientation_can_be_applied_or_ignored(build: Build) -> None:
+    turned = encode(Image.fromarray(picture(SPOT)), exif=exif(3))
+    files = pair("a", turned, encode(gray(SPOT * 255)))
+
+    assert build(files, {"data.reading.orientation": "apply"}) == ""
+    assert np.array_equal(image("a"), picture(SPOT)[::-1, ::-1])
+    assert np.array_equal(mask("a"), SPOT)
+    assert [row[0] for row in decisions()] == [
+        "Masks with another EXIF orientation than their images, each shown as viewers do"
+    ]
+
+    assert build(files, {"data.reading.orientation": "ignore"}) == ""
+    assert np.array_equal(image("a"), picture(SPOT))
+    assert np.array_equal(mask("a"), SPOT)
+    assert decisions() == [("Files whose EXIF orientation is ignored", 1, "a", "data.reading.orientation")]
+
+
+def test_equal_tags_of_image_and_mask_are_no_question(build: Build) -> None:
+    turned = {"exif": exif(3)}
+    files = pair("a", encode(Image.fromarray(picture(SPOT)), **turned), encode(gray(SPOT * 255), **turned))
+
+    assert build(files) == ""
+    assert np.array_equal(mask("a"), SPOT[::-1, ::-1])
+    assert decisions() == []
+
+
+def deep(*values: int) -> bytes:
+    """Return a 16-bit PNG of one row, in color."""
+    return png_16_bit(np.array([[[value] * 3 for value in values]], np.uint16))
+
+
+def test_twelve_bits_in_files_of_sixteen_are_found(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    files = pair("a", deep(0, 1000, 4000)) | pair("b", deep(0, 16, 17)) | pair("c")
+
+    assert build(files) == ""
+
+    # 255 / 4095 of 1000 and 4000 is 62.3 and 249.1. The darker image has the same white.
+    assert image("a")[0, :, 0].tolist() == [0, 62, 249]
+    assert image("b")[0, :, 0].tolist() == [0, 0, 1]
+    assert image("c")[0, 0].tolist() == [1, 2, 3]
+    text = "Images with 12 of 16 bits in use, white is 4095"
+    assert decisions() == [(text, 2, "a, b", "data.reading.white")]
+    assert f"{text}: 2 (a, b). Parameter: data.reading.white." in caplog.messages
+    assert sorted(path.name for path in (HERE.raw / "images").iterdir()) == ["a.png", "b.png", "c.png"]
+    assert json.loads((HERE.raw / "reading.json").read_text()) == {"white": 4095, "image_alpha": "white"}
+
+
+def test_white_can_be_given(build: Build) -> None:
+    assert build(pair("a", deep(0, 1000, 4000)), {"data.reading.white": 2000}) == ""
+
+    assert image("a")[0, :, 0].tolist() == [0, 127, 255]
+    assert decisions() == [("Images with more than 8 bits per channel, white is 2000", 1, "a", "data.reading.white")]
+
+
+def test_sixteen_bits_are_read_with_their_full_range(build: Build) -> None:
+    values = (514, 255, 65535)
+
+    assert build(pair("a", deep(*values))) == ""
+
+    assert image("a")[0, :, 0].tolist() == [value // 257 for value in values]
+    assert json.loads((HERE.raw / "reading.json").read_text())["white"] == 65535
+
+
+def test_the_predictor_keeps_white(build: Build, config_with: Callable[[dict[str, Any]], Config]) -> None:
+    assert build(pair("a", deep(0, 1000, 4000))) == ""
+
+    write_predictor(HERE, config_with({"cv.models": [0]}))
+
+    settings = json.loads((HERE.predictor / "predict.json").read_text())
+    assert (settings["white"], settings["image_alpha"]) == (4095, "white")
+    (HERE.raw / "reading.json").write_text('{"white": 0, "image_alpha": "white"}')
+    with pytest.raises(UserError, match=r"^data/raw/reading.json is invalid \(.*\). Restore it with `dvc checkout`.$"):
+        write_predictor(HERE, config_with({"cv.models": [0]}))
+
+
+def test_a_model_reads_new_images_with_the_white_of_its_training(
+    tmp_path: Path, config_with: Callable[[dict[str, Any]], Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An image with 12 of 16 bits gives the mask of the same image with 8 bits. Another range and pages are refused."""
+    predictor = write_random_predictor(tmp_path / "predictor", config_with({}))
+    settings = json.loads((predictor / "predict.json").read_text())
+    assert settings.pop("white") == 65535  # older predictors lack it
+    (predictor / "predict.json").write_text(json.dumps(settings | {"white": 4095}))
+    levels = picture(SPOT)[..., 0]
+    (tmp_path / "a.png").write_bytes(png_16_bit((np.ceil(levels * (4095 / 255))).astype(np.uint16)[..., None]))
+    (tmp_path / "b.png").write_bytes(encode(gray(levels)))
+    (tmp_path / "c.png").write_bytes(png_16_bit(levels[..., None] * np.uint16(257)))
+    (tmp_path / "d.tif").write_bytes(encode(gray(levels), "TIFF", save_all=True, append_images=[gray(levels)]))
+
+    images = [tmp_path / name for name in ("a.png", "b.png", "c.png", "d.tif")]
+    skipped = predict_images(load_segmenter(predictor), images, tmp_path / "out", force=False)
+
+    assert skipped == list(map(str, images[2:]))
+    masks = [read_mask(tmp_path / "out" / "masks" / f"{name}.png") for name in "ab"]
+    assert np.array_equal(*masks)
+    assert "was 4095 in the training of this model" in caplog.messages[0]
+    assert "it has 2 pages" in caplog.messages[1]
+
+    (predictor / "predict.json").write_text(json.dumps(settings))
+    assert predict_images(load_segmenter(predictor), images[1:3], tmp_path / "earlier", force=False) == []
+
+
+def test_transparent_images_are_counted(build: Build) -> None:
+    transparent = encode(with_alpha([[100, 100, 100]], [[255, 0, 0]]))
+
+    assert build(pair("a", transparent), {"data.reading.image_alpha": "black"}) == ""
+
+    assert image("a")[0, :, 0].tolist() == [100, 0, 0]
+    assert decisions() == [("Images with transparent pixels, put on black", 1, "a", "data.reading.image_alpha")]
+    assert json.loads((HERE.raw / "reading.json").read_text())["image_alpha"] == "black"
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+@pytest.mark.parametrize("role", ["images", "masks"])
+def test_files_with_several_pages_are_refused(build: Build, kind: str, role: str) -> None:
+    pages = [gray([[0, 255, 255]]), gray([[255, 0, 0]])]
+    content = encode(pages[0], kind, save_all=True, append_images=pages[1:])
+    files = pair("a") | {f"{role}/a.png": content}
+
+    assert build(files) == (
+        "1 file(s) can't be used as images or masks:\n"
+        f"  {role}/a.png can't be read as an image: it has 2 pages. Save the one to read as a file of its own, or for "
+        "training set data.reading.pages to first."
+    )
+    assert build(files, {"data.reading.pages": "first"}) == ""
+    assert decisions() == [("Files with several pages, of which the first is read", 1, "a", "data.reading.pages")]
+    read = image if role == "images" else mask
+    assert read("a").reshape(3, -1)[:, 0].astype(bool).tolist() == [False, True, True]
+
+
+def test_what_does_not_match_can_be_left_out(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    files = pair("a") | pair("small", mask=encode(gray([[0, 255]])))
+    files |= {"images/alone.png": IMAGE, "masks/alone_too.png": MASK}
+
+    assert build(files, {"data.mismatches": "leave-out"}) == ""
+
+    assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,unlabelled\n"
+    assert sorted(str(path.relative_to(HERE.raw)) for path in HERE.raw.rglob("*.png")) == [
+        "images/a.png",
+        "masks/a.png",
+    ]
+    assert decisions() == [
+        ("Images without a mask, left out", 1, "alone", "data.mismatches"),
+        ("Masks without an image, left out", 1, "alone_too", "data.mismatches"),
+        ("Images whose mask has another size, left out", 1, "small", "data.mismatches"),
+    ]
+    assert "Images without a mask, left out: 1 (alone). Parameter: data.mismatches." in caplog.messages
+
+
+def test_values_of_masks_that_are_left_out_do_not_matter(build: Build) -> None:
+    files = pair("a") | {"masks/other.png": encode(gray([[7]]))}
+
+    assert build(files, {"data.mismatches": "leave-out"}) == ""
+
+
+def test_leaving_out_everything_is_an_error(build: Build) -> None:
+    files = {"images/a.png": IMAGE, "masks/b.png": MASK}
+
+    assert build(files, {"data.mismatches": "leave-out"}) == (
+        "No image has a mask of its name and size, so data.mismatches: leave-out leaves nothing of 1 image(s) and 1 "
+        "mask(s), such as a, b. Rename or replace the masks."
+    )
+    assert not HERE.raw.exists()
+
+
+def test_a_row_that_is_missing_can_be_left_out(build: Build) -> None:
+    files = pair("a") | pair("b") | {"labels.csv": b"image_id,diagnosis\na,nevus\n"}
+
+    assert "data.mismatches" in build(files)
+    assert build(files, {"data.mismatches": "leave-out"}) == ""
+    assert sorted(path.name for path in HERE.raw.rglob("*.png")) == ["a.png", "a.png"]
+
+
+def test_folders_of_parts_are_the_split(build: Build) -> None:
+    names = [
+        f"{part}/{role}/{number}.png" for part in ("train", "test") for role in ("images", "masks") for number in "12"
+    ]
+    files = {name: IMAGE if "images" in name else MASK for name in names}
+
+    assert build(files) == ""
+
+    table = pd.read_csv(HERE.raw / "labels.csv", dtype=str)
+    assert table.image_id.tolist() == ["test_1", "test_2", "train_1", "train_2"]
+    assert table.split.tolist() == ["test", "test", "train", "train"]
+    assert sorted(path.name for path in (HERE.raw / "images").iterdir()) == [f"{name}.png" for name in table.image_id]
