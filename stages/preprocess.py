@@ -1,18 +1,22 @@
-"""Check every mask, bring images and masks to the training size, and describe them."""
+"""Check every mask, bring images and masks to the training size, and describe them for a review before training."""
 
 from naevi.config import load_config
 from naevi.files import write_json
+from naevi.preprocessing.checks import check_data, write_checks
 from naevi.preprocessing.prepare import prepare
-from naevi.preprocessing.statistics import data_statistics
+from naevi.review.review import review_data
 from naevi.workspace import current_workspace
 from stages.runner import run_stage
 
 
 def main() -> None:
     workspace = current_workspace()
-    config = load_config(workspace, "data", "preprocess")
-    prepare(workspace, config.data, config.preprocess)
-    write_json(workspace.data_statistics, data_statistics(workspace))
+    config = load_config(workspace, "data.source", "data.classes", "preprocess")
+    prepared = prepare(workspace, config.data, config.preprocess)
+    statistics = check_data(workspace, prepared, config.preprocess)
+    write_json(workspace.data_statistics, statistics)
+    tables = prepared.image_table, prepared.near_duplicates, prepared.vanished
+    write_checks(workspace, prepared, review_data(workspace, config.data, *tables, statistics))
 
 
 if __name__ == "__main__":

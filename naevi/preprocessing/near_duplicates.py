@@ -1,49 +1,90 @@
 """Find images that are nearly the same, and group them."""
 
 import itertools
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
-from naevi.images import Pixels
+from naevi.errors import UserError, first_ten
+from naevi.preprocessing.thumbnails import Thumbnails, similarities, unit_vectors
 
-CORRELATION_THRESHOLD = 0.985  # of 32x32 gray thumbnails; the most similar two of PH2 have .974
-THUMBNAIL_SIDE = 32
-BLOCK = 1000  # thumbnails compared at a time, so that the matrix of correlations takes 4 MB for any number of images
+Indices = NDArray[np.intp]
 
-
-def thumbnail(image: Pixels) -> NDArray[np.float32]:
-    """Return an image as a gray 32x32 vector, float32 (1024,), with mean 0 and length 1, or all 0 for a flat color."""
-    size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    gray = np.asarray(Image.fromarray(image).convert("L").resize(size, Image.Resampling.BOX), dtype=np.float32)
-    vector = gray.ravel() - gray.mean()
-    length = float(np.linalg.norm(vector))
-    unit: NDArray[np.float32] = vector / np.float32(length) if length > 0 else vector
-    return unit
+AXES, SAMPLE = 16, 500  # axes of the search, and the number of thumbnails that determine them
+ROWS, COLUMNS = 128, 4096  # thumbnails compared at a time, so that the memory doesn't grow with their number
+MAX_PAIRS = 20_000_000  # a table of 1 GB
+COMPARED_MEMBERS = 1000  # of a group, with all members, to find its weakest pair
+MANY = 0.1  # share of the images in near-duplicate groups that is worth a warning
 
 
-def similar_pairs(thumbnails: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Return the pairs of rows (i < j), sorted, whose thumbnails correlate at CORRELATION_THRESHOLD or more.
+def find_near_duplicates(
+    image_ids: pd.Series, thumbnails: Thumbnails, threshold: float | Literal["off"]
+) -> pd.DataFrame:
+    """Return a row for each pair of near-duplicates, sorted: first, second (image ids), correlation (4 digits).
 
-    `thumbnails` is float32 (N, 1024).
+    The correlation (see `similarities`) of each pair is `threshold` or more, 0.5..1. With "off" there are no pairs.
+    Images of one flat color are left out, because they don't correlate with anything.
+
+    Raises UserError if there are more than 20 million pairs.
     """
-    pairs = []
-    for start, other in itertools.combinations_with_replacement(range(0, len(thumbnails), BLOCK), 2):
-        correlation = thumbnails[start : start + BLOCK] @ thumbnails[other : other + BLOCK].T
-        rows, columns = np.nonzero(correlation >= CORRELATION_THRESHOLD)
-        pairs += [(start + int(i), other + int(j)) for i, j in zip(rows, columns, strict=True) if start + i < other + j]
-    return sorted(pairs)
+    if threshold == "off":
+        return pd.DataFrame(columns=["first", "second", "correlation"])
+    found = [(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))]
+    number = 0
+    for rows, columns in _candidates(thumbnails, threshold):
+        for first, second, correlation in _compare(thumbnails, rows, columns):
+            i, j = np.nonzero(correlation >= threshold)
+            found.append((first[i], second[j], correlation[i, j]))
+            number += len(i)
+        if number > MAX_PAIRS:
+            raise UserError(
+                f"More than {MAX_PAIRS} pairs of images are near-duplicates. Remove copies, raise "
+                "preprocess.near_duplicates, or set it to off and name what belongs together in a column group."
+            )
+    first, second, correlation = (np.concatenate(column) for column in zip(*found, strict=True))
+    order, ids = np.lexsort((second, first)), image_ids.to_numpy(object)
+    pairs = {"first": ids[first[order]], "second": ids[second[order]]}
+    return pd.DataFrame(pairs | {"correlation": correlation[order]})
 
 
-def find_near_duplicates(image_ids: pd.Series, thumbnails: NDArray[np.float32]) -> pd.DataFrame:
-    """Return a row for each pair of near-duplicates: first, second (image ids), correlation."""
-    ids = image_ids.tolist()
-    rows = [(ids[i], ids[j], round(float(thumbnails[i] @ thumbnails[j]), 4)) for i, j in similar_pairs(thumbnails)]
-    return pd.DataFrame(rows, columns=["first", "second", "correlation"])
+def _candidates(thumbnails: Thumbnails, threshold: float) -> Iterator[tuple[Indices, Indices]]:
+    """Yield rows, up to 128, and columns. All pairs that correlate at `threshold` or more are among their pairs.
+
+    The distance of two unit vectors is sqrt(2 - 2 correlation). Projected to a few axes, it can only become smaller.
+    So a search in few dimensions finds all pairs without a comparison of each image with each other.
+    """
+    varied = np.flatnonzero([gray.min() < gray.max() for gray in thumbnails[:, 0]])
+    if len(varied) < 2:
+        return
+    sample = unit_vectors(thumbnails[varied[:: -(-len(varied) // SAMPLE)]])
+    axes = np.linalg.svd(sample - sample.mean(axis=0), full_matrices=False)[2][:AXES].T
+    starts = range(0, len(varied), ROWS)
+    points = np.concatenate([unit_vectors(thumbnails[varied[start : start + ROWS]]) @ axes for start in starts])
+    tree = cKDTree(points)
+    radius = np.sqrt(2 * (1 - threshold) + 2e-4)  # similarities are rounded to four digits
+    for start in starts:
+        block = tree.indices[start : start + ROWS]  # in the order of the tree, neighbors share most of their neighbors
+        neighbors = tree.query_ball_point(points[block], radius, return_sorted=False)
+        first = np.repeat(block, [len(found) for found in neighbors])
+        second = np.fromiter(itertools.chain.from_iterable(neighbors), np.intp, len(first))
+        later = second > first
+        yield varied[np.unique(first[later])], varied[np.unique(second[later])]
+
+
+def _compare(
+    thumbnails: Thumbnails, rows: Indices, columns: Indices
+) -> Iterator[tuple[Indices, Indices, NDArray[np.float64]]]:
+    """Yield rows, a part of the columns, and their correlations as a matrix, NaN where the column isn't larger."""
+    for start in range(0, len(columns), COLUMNS):
+        part = columns[start : start + COLUMNS]
+        correlation = similarities(thumbnails[rows], thumbnails[part])
+        yield rows, part, np.where(rows[:, None] < part, correlation, np.nan)
 
 
 def group_images(image_table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
@@ -56,7 +97,73 @@ def group_images(image_table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     if "group" in image_table:
         links.append((row, row.groupby(image_table.group.to_numpy()).transform("min")))
     first, second = (np.concatenate(ends) for ends in zip(*links, strict=True))
-    graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(image_table), len(image_table)))
-    _, component = connected_components(graph, directed=False)
+    component = _components(len(image_table), first, second)
     leaders: list[str] = image_table.image_id.groupby(component).transform("first").tolist()
     return leaders
+
+
+def _components(number: int, first: Indices, second: Indices) -> Indices:
+    """Return the connected component of each of `number` images that pairs of indices link, as numbers from 0."""
+    graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(number, number))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.intp)
+
+
+def find_chains(image_ids: pd.Series, thumbnails: Thumbnails, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each group of near-duplicates whose images aren't all alike, the largest group first.
+
+    images              number of images in the group
+    first, second       ids of the two least similar images. In a group of more than 1000 only pairs with one of its
+                        first 1000 images are compared.
+    correlation         of these two, see `similarities`
+    members             the first ten image ids as text
+    """
+    row = pd.Series(range(len(image_ids)), index=image_ids.to_numpy())
+    first, second = (np.asarray(row[pairs[end]], np.intp) for end in ("first", "second"))
+    component = _components(len(row), first, second)
+    size, links = np.bincount(component), np.bincount(component[first], minlength=component.max(initial=0) + 1)
+    chains = np.flatnonzero(links[: len(size)] < size * (size - 1) // 2)
+    members = {chain: np.flatnonzero(component == chain) for chain in chains}
+    ids = image_ids.to_numpy(object)
+    rows = []
+    for chain in sorted(chains, key=lambda chain: (-size[chain], members[chain][0])):
+        a, b, correlation = _weakest_pair(thumbnails, members[chain])
+        rows.append((size[chain], ids[a], ids[b], correlation, first_ten(ids[members[chain]])))
+    return pd.DataFrame(rows, columns=["images", "first", "second", "correlation", "members"])
+
+
+def _weakest_pair(thumbnails: Thumbnails, members: Indices) -> tuple[int, int, float]:
+    """Return the two members that correlate least, the first such pair, and their correlation."""
+    weakest = (members[0], members[0], np.inf)
+    for start in range(0, min(len(members), COMPARED_MEMBERS), ROWS):
+        rows = members[start : min(start + ROWS, COMPARED_MEMBERS)]
+        for first, second, correlation in _compare(thumbnails, rows, members[start + 1 :]):
+            i, j = np.unravel_index(np.nanargmin(correlation), correlation.shape)
+            if correlation[i, j] < weakest[2]:
+                weakest = (first[i], second[j], correlation[i, j])
+    return int(weakest[0]), int(weakest[1]), float(weakest[2])
+
+
+def near_duplicate_warnings(image_table: pd.DataFrame, pairs: pd.DataFrame, chains: pd.DataFrame) -> list[str]:
+    """Return a warning if more than a tenth of the images are near-duplicates, and one if there are chains.
+
+    `chains` is the result of `find_chains`.
+    """
+    warnings = []
+    images, alike = len(image_table), len({*pairs["first"], *pairs["second"]})
+    if alike > MANY * images:
+        warnings.append(
+            f"near-duplicates: {alike} of {images} images look like another one. "
+            "Check data/checks/near_duplicates.csv. preprocess.near_duplicates sets the lowest "
+            "correlation, and off turns the search off."
+        )
+    if len(chains):
+        groups = first_ten(
+            f"{chain.images} images ({chain.first} and {chain.second}: {chain.correlation})"
+            for chain in chains.itertuples()
+        )
+        warnings.append(
+            f"near-duplicates: {len(chains)} group(s) contain images that aren't alike, but others link them. "
+            f"Sizes and weakest pairs: {groups}. Check data/checks/near_duplicates.csv. "
+            "A higher preprocess.near_duplicates separates them."
+        )
+    return warnings

@@ -1,11 +1,12 @@
 """Bring native images to the training size and write the image table."""
 
 import hashlib
-import logging
+import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from naevi.config import DataConfig, PreprocessConfig
 from naevi.errors import UserError, first_ten
-from naevi.files import atomic_folder, read_csv, write_csv
+from naevi.files import atomic_folder, write_csv
 from naevi.images import Pixels, pixel_sha256, read_image, read_mask, resize_image, resize_mask, write_image, write_mask
-from naevi.preprocessing.near_duplicates import find_near_duplicates, group_images, thumbnail
+from naevi.preprocessing import vanished
+from naevi.preprocessing.near_duplicates import find_chains, find_near_duplicates, group_images
+from naevi.preprocessing.thumbnails import thumbnail
 from naevi.progress import progress
+from naevi.tables import read_labels
 from naevi.workspace import Workspace
-
-logger = logging.getLogger(__name__)
 
 IMAGE_TABLE_COLUMNS = [
     "image_id",
@@ -39,10 +41,26 @@ IMAGE_TABLE_COLUMNS = [
 CORNER_SIDE, DARK_FRACTION = 1 / 20, 0.4
 
 
-def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) -> pd.DataFrame:
-    """Write data/prepared: images/ and masks/, (size, size) each, lesions.csv and near_duplicates.csv.
+class Prepared(NamedTuple):
+    """What is known about the images after they were prepared.
 
-    Returns lesions.csv, the image table, in the order of labels.csv:
+    image_table: lesions.csv. near_duplicates: a row for each pair (first, second, correlation). chains: groups of
+    near-duplicates whose images aren't all alike, see `near_duplicates.find_chains`. vanished: lesions that are too
+    small for the training size, see `vanished.small_lesions`. digest: SHA-256 of all native images and masks and of
+    their labels. It identifies the data set.
+    """
+
+    image_table: pd.DataFrame
+    near_duplicates: pd.DataFrame
+    chains: pd.DataFrame
+    vanished: pd.DataFrame
+    digest: str
+
+
+def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) -> Prepared:
+    """Write data/prepared: images/ and masks/, (size, size) each, and lesions.csv, the image table.
+
+    The image table is in the order of labels.csv:
 
     image_id, dataset, diagnosis
     group            shared by images that must stay in one part: near-duplicates and groups in labels.csv
@@ -53,49 +71,56 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
     dark_corners     0..4, as a dermatoscope causes them
     sha256           of the prepared image and mask
 
-    near_duplicates.csv has a row for each pair: first, second, correlation.
-
     Raises UserError if a mask is missing or differs in size from its image, if a mask contains only background and
     preprocess.empty_masks isn't keep, and if all masks contain only background.
     """
-    labels = read_csv(workspace.raw / "labels.csv")
+    labels = read_labels(workspace)
     with atomic_folder(workspace.prepared) as folder:
-        rows, pairs = _prepare_images(workspace.raw, folder, labels.image_id, settings.size, len(data.classes))
+        images, pairs, chains = _prepare_images(workspace.raw, folder, labels.image_id, data.names(), settings)
+        rows = pd.DataFrame([image.row for image in images])
         image_table = labels.assign(dataset=data.source).merge(rows, on="image_id")
         _check_empty(image_table, settings.empty_masks)
-        write_csv(folder / workspace.near_duplicates.name, pairs)
         image_table["group"] = group_images(image_table, pairs)
         image_table = image_table[[column for column in IMAGE_TABLE_COLUMNS if column in image_table]]
         write_csv(folder / workspace.image_table.name, image_table)
-    if len(pairs):
-        listed = workspace.relative(workspace.near_duplicates)
-        logger.warning("%d pair(s) of near-duplicate images stay in one part. %s lists them.", len(pairs), listed)
-    return image_table
+    small = pd.DataFrame([row for image in images for row in image.vanished], columns=vanished.COLUMNS)
+    hashes = [image.native_sha256 for image in images]
+    digest = hashlib.sha256(json.dumps([labels.to_csv(index=False), hashes]).encode()).hexdigest()
+    return Prepared(image_table, pairs, chains, small, digest)
+
+
+class _PreparedImage(NamedTuple):
+    row: dict[str, Any]  # of the image table
+    vanished: list[dict[str, Any]]
+    native_sha256: str  # of image and mask
+    thumbnail: NDArray[Any]
 
 
 def _prepare_images(
-    raw: Path, prepared: Path, image_ids: pd.Series, size: int, classes: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the resized images and masks; return the measurements of each image, and the near-duplicate pairs."""
+    raw: Path, prepared: Path, image_ids: pd.Series, names: list[str], settings: PreprocessConfig
+) -> tuple[list[_PreparedImage], pd.DataFrame, pd.DataFrame]:
+    """Write the resized images and masks; return them without thumbnails, the near-duplicate pairs and the chains."""
     for subfolder in ("images", "masks"):
         (prepared / subfolder).mkdir()
+    prepare_image = partial(_prepare_image, raw, prepared, size=settings.size, names=names)
+    empty = thumbnail(np.zeros((settings.size, settings.size, 3), np.uint8))
     with (
         TemporaryFile(dir=prepared) as thumbnails,  # on disk, because memory would grow with the number of images
         ThreadPoolExecutor() as pool,  # Pillow and hashlib release the GIL
     ):
-        results = pool.map(lambda image_id: _prepare_image(raw, prepared, image_id, size, classes), image_ids)
-        rows: list[dict[str, Any]] = []
-        for row, small_image in progress(results, total=len(image_ids), label="preprocess", unit="images"):
-            thumbnails.write(small_image.tobytes())
-            rows.append(row)
+        images: list[_PreparedImage] = []
+        for image in progress(
+            pool.map(prepare_image, image_ids), total=len(image_ids), label="preprocess", unit="images"
+        ):
+            thumbnails.write(image.thumbnail.tobytes())
+            images.append(image._replace(thumbnail=empty))
         thumbnails.flush()
-        pairs = find_near_duplicates(image_ids, np.memmap(thumbnails, np.float32, "r").reshape(len(rows), -1))
-    return pd.DataFrame(rows), pairs
+        stored = np.memmap(thumbnails, empty.dtype, "r").reshape(len(images), *empty.shape)
+        pairs = find_near_duplicates(image_ids, stored, settings.near_duplicates)
+        return images, pairs, find_chains(image_ids, stored, pairs)
 
 
-def _prepare_image(
-    raw: Path, prepared: Path, image_id: str, size: int, classes: int
-) -> tuple[dict[str, Any], NDArray[np.float32]]:
+def _prepare_image(raw: Path, prepared: Path, image_id: str, *, size: int, names: list[str]) -> _PreparedImage:
     """Write one resized image and mask; return its measurements and thumbnail."""
     image = read_image(raw / "images" / f"{image_id}.png")
     mask = read_mask(raw / "masks" / f"{image_id}.png")
@@ -105,7 +130,7 @@ def _prepare_image(
             f"An image and its mask must have the same size. {image_id} is {image.shape[1]}x{image.shape[0]} px, "
             f"its mask {width}x{height} px. Fix them or remove them."
         )
-    small_image, small_mask = resize_image(image, size), resize_mask(mask, (size, size), classes)
+    small_image, small_mask = resize_image(image, size), resize_mask(mask, (size, size), len(names))
     write_image(prepared / "images" / f"{image_id}.png", small_image)
     write_mask(prepared / "masks" / f"{image_id}.png", small_mask)
     row = {
@@ -116,9 +141,14 @@ def _prepare_image(
         "lesion_fraction": round(np.count_nonzero(mask) / mask.size, 6),
         "touches_frame": bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
         "dark_corners": _dark_corners(small_image),
-        "sha256": hashlib.sha256((pixel_sha256(small_image) + pixel_sha256(small_mask)).encode()).hexdigest(),
+        "sha256": _sha256_of_both(small_image, small_mask),
     }
-    return row, thumbnail(small_image)
+    small_lesions = vanished.small_lesions(image_id, mask, small_mask, names)
+    return _PreparedImage(row, small_lesions, _sha256_of_both(image, mask), thumbnail(small_image))
+
+
+def _sha256_of_both(image: Pixels, mask: Pixels) -> str:
+    return hashlib.sha256((pixel_sha256(image) + pixel_sha256(mask)).encode()).hexdigest()
 
 
 def _dark_corners(image: Pixels) -> int:

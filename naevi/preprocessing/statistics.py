@@ -1,21 +1,13 @@
-"""Describe the prepared images: counts, sizes and areas (reports/data.json)."""
+"""Describe the prepared images: counts, sizes and areas."""
 
 from typing import Any
 
 import pandas as pd
 
-from naevi.files import read_csv
-from naevi.preprocessing.near_duplicates import CORRELATION_THRESHOLD
-from naevi.workspace import Workspace
 
-
-def data_statistics(workspace: Workspace) -> dict[str, Any]:
-    """Return the numbers of images and near-duplicate pairs, and statistics of all images and of each diagnosis."""
-    image_table = read_csv(workspace.image_table)
+def statistics_by_diagnosis(image_table: pd.DataFrame) -> dict[str, Any]:
+    """Return statistics of all images and of each diagnosis, see `_statistics`."""
     return {
-        "images": len(image_table),
-        "near_duplicate_correlation": CORRELATION_THRESHOLD,
-        "near_duplicates": len(read_csv(workspace.near_duplicates)),
         "all": _statistics(image_table),
         "by_diagnosis": {str(name): _statistics(images) for name, images in image_table.groupby("diagnosis")},
     }

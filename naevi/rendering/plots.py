@@ -132,7 +132,7 @@ def dice_histogram(per_image: pd.DataFrame, title: str = "") -> Figure:
     with plot_style():
         figure, axes = new_plot(2.9)
         axes.hist(
-            [per_image.dice[per_image.diagnosis == name].to_numpy() for name in names],
+            [per_image.dice[per_image.diagnosis == name].dropna().to_numpy() for name in names],
             bins=histogram_bins(per_image.dice),
             stacked=True,
             label=[escape_label(name) for name in names],

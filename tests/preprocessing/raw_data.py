@@ -1,13 +1,15 @@
 """Small data sets that the tests of preprocessing write and prepare."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from naevi.config import DataConfig, PhantomsConfig, PreprocessConfig
+from naevi.config import DataConfig, PreprocessConfig
 from naevi.images import Pixels, write_image, write_mask
-from naevi.preprocessing.prepare import prepare
+from naevi.preprocessing.prepare import Prepared, prepare
+from naevi.tables import write_decisions
 from naevi.workspace import Workspace
 
 RNG = np.random.default_rng(0)
@@ -33,13 +35,21 @@ def write_raw(folder: Path, pairs: dict[str, tuple[Pixels, Pixels]], **columns: 
         write_mask(workspace.raw / "masks" / f"{image_id}.png", mask)
     labels = pd.DataFrame({"image_id": list(pairs), "diagnosis": "common"} | columns)
     labels.to_csv(workspace.raw / "labels.csv", index=False)
+    write_decisions(workspace.reading_decisions, [])
     return workspace
+
+
+def settings_with(size: int = 4, empty_masks: str = "refuse", near_duplicates: float | str = 0.985) -> PreprocessConfig:
+    """Return settings that aren't validated, because tests write out masks smaller than params.yaml allows."""
+    return PreprocessConfig.model_construct(size=size, empty_masks=empty_masks, near_duplicates=near_duplicates)
+
+
+def prepare_all(workspace: Workspace, settings: PreprocessConfig, classes: int = 2) -> Prepared:
+    """Prepare data/raw as if it were PH2 with this number of classes."""
+    data: dict[str, Any] = {"source": "ph2", "classes": {f"class {value}": value for value in range(classes)}}
+    return prepare(workspace, DataConfig.model_construct(**data), settings)
 
 
 def prepare_raw(workspace: Workspace, size: int = 4, classes: int = 2, empty_masks: str = "refuse") -> pd.DataFrame:
     """Prepare data/raw as if it were PH2 with this number of classes; return the image table."""
-    phantoms = PhantomsConfig(number=1, height=64, width=64, seed=0)
-    data = DataConfig(source="ph2", classes={f"class {value}": value for value in range(classes)}, phantoms=phantoms)
-    # Not validated, because the sizes are smaller than params.yaml allows. So masks can be written out in tests.
-    settings = PreprocessConfig.model_construct(size=size, empty_masks=empty_masks)
-    return prepare(workspace, data, settings)
+    return prepare_all(workspace, settings_with(size, empty_masks), classes).image_table

@@ -83,7 +83,6 @@ def test_the_table_and_the_images_are_in_one_folder_that_is_replaced_completely_
         "images/007.png",
         "lesions.csv",
         "masks/007.png",
-        "near_duplicates.csv",
     ]
     assert read_csv(folder / "lesions.csv").equals(table)
 

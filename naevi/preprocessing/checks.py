@@ -1,0 +1,69 @@
+"""What preprocessing noticed about a data set: tables in data/checks, warnings, and reports/data.json."""
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from naevi.config import PreprocessConfig
+from naevi.files import atomic_folder, write_csv
+from naevi.preprocessing.near_duplicates import near_duplicate_warnings
+from naevi.preprocessing.prepare import Prepared
+from naevi.preprocessing.statistics import statistics_by_diagnosis
+from naevi.preprocessing.vanished import MIN_PIXELS, suggest_size
+from naevi.tables import Decision, decision_table, describe_decisions, read_decisions
+from naevi.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def write_checks(workspace: Workspace, prepared: Prepared, suspicions: pd.DataFrame) -> None:
+    """Write data/checks: near_duplicates.csv, vanished.csv (lesions that are too small) and suspicions.csv.
+
+    `suspicions` is the result of `review.suspicion.image_checks`.
+    """
+    with atomic_folder(workspace.checks) as folder:
+        write_csv(folder / workspace.near_duplicates.name, prepared.near_duplicates)
+        write_csv(folder / workspace.vanished.name, prepared.vanished)
+        write_csv(folder / workspace.suspicions.name, suspicions)
+
+
+def check_data(workspace: Workspace, prepared: Prepared, settings: PreprocessConfig) -> dict[str, Any]:
+    """Return the content of reports/data.json and print its warnings.
+
+    images, digest, near_duplicate_correlation, near_duplicates (number of pairs), decisions (of download and
+    preprocess, see `tables.decision_table`), warnings, and statistics of all images and of each diagnosis.
+    """
+    own = preprocess_decisions(prepared, settings)
+    warnings = near_duplicate_warnings(prepared.image_table, prepared.near_duplicates, prepared.chains)
+    for line in [*describe_decisions(decision_table(own)), *warnings]:
+        logger.warning("%s", line)
+    decisions = decision_table([*read_decisions(workspace), *own])
+    return {
+        "images": len(prepared.image_table),
+        "digest": prepared.digest,
+        "near_duplicate_correlation": settings.near_duplicates,
+        "near_duplicates": len(prepared.near_duplicates),
+        "decisions": decisions.to_dict("records"),
+        "warnings": warnings,
+    } | statistics_by_diagnosis(prepared.image_table)
+
+
+def preprocess_decisions(prepared: Prepared, settings: PreprocessConfig) -> list[Decision]:
+    """Return the decisions that preprocessing took about images."""
+    decisions = []
+    if len(prepared.vanished):
+        size = suggest_size(prepared.vanished, prepared.image_table)
+        decisions.append(
+            Decision(
+                f"Lesions of less than {MIN_PIXELS} pixels at {settings.size} px; {size} px would keep them",
+                prepared.vanished.image_id.unique().tolist(),
+                "preprocess.size",
+            )
+        )
+    pairs = prepared.near_duplicates
+    in_pairs = sorted({*pairs["first"], *pairs["second"]})
+    decisions.append(Decision("Near-duplicate images kept in one part", in_pairs, "preprocess.near_duplicates"))
+    empty = prepared.image_table.image_id[prepared.image_table.lesion_fraction == 0].tolist()
+    decisions.append(Decision("Masks without any lesion kept", empty, "preprocess.empty_masks"))
+    return decisions

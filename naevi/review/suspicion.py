@@ -1,0 +1,197 @@
+"""Give each image a suspicion, 0 to 1, and its reasons."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from naevi.images import Pixels, read_image, read_mask, resize_image, resize_mask
+from naevi.progress import progress
+from naevi.review import reasons
+from naevi.review.evidence import TURNS
+from naevi.review.expectation import assign_folds, expected_foreground, sigmoid
+from naevi.review.pixels import SIDE
+from naevi.review.planted import find_mistakes
+from naevi.review.reasons import Reason
+
+MIN_IMAGES = 12  # with a lesion; masks of fewer images can't be compared with each other
+MISTAKES = 0.02  # share of masks that are assumed to be wrong before one is looked at
+FLAGGED = 0.2  # probability of a mistake from which a mask is worth a look
+EXPLAINED = 0.5  # share of the misfit that an alternative has to remove to be named
+RARE = 0.05  # what occurs in more images than this share is a property of the data set, not a reason
+
+# Suspicion by reason, for what tables say.
+CERTAIN, LIKELY, HINT = 0.97, 0.6, 0.05
+TINY_FACTOR, MINUTE_FACTOR, HUGE_FRACTION = 20, 200, 0.97
+SHAPE_FACTOR, PIXELS_FACTOR = 1.25, 4
+
+Scores = dict[Reason, NDArray[np.float64]]
+
+
+def image_checks(
+    prepared: Path,
+    image_table: pd.DataFrame,
+    pairs: pd.DataFrame,
+    vanished: pd.DataFrame,
+    orientation: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return a row for each image of the image table, in its order. Equal data gives equal rows.
+
+    image_id
+    fit             Dice of the mask and the foreground that the other images let expect; empty if it isn't computed
+    mistake         probability of a mistake in the mask, 0..1; empty if it isn't computed
+    a column for each reason: its share in the suspicion, 0..1
+    suspicion       0..1
+    reasons         their names, joined by "; "
+    details         a sentence for each reason with more to say
+    beside          the id of an image to show next to this one, if any
+
+    `pairs` has near-duplicates (first, second, correlation), `vanished` lesions that are too small at the training size
+    (image_id, class, pixels, pixels_at_size), `orientation` findings about EXIF tags (image_id, text).
+    """
+    ids = image_table.image_id.tolist()
+    images, foreground = read_small(prepared, ids)
+    masks = _check_masks(images, foreground, image_table)
+    scores, details, beside = _mask_reasons(masks, ids)
+    for reason, (score, text) in {
+        reasons.VANISHED: _vanished(ids, vanished),
+        reasons.FRAME: _orientation(ids, orientation),
+        reasons.DUPLICATE: _duplicates(ids, pairs),
+    }.items():
+        scores[reason] = np.maximum(scores.get(reason, 0), score)
+        details = [f"{old} {new}".strip() for old, new in zip(details, text, strict=True)]
+    scores |= _table_reasons(image_table, scores[reasons.VANISHED])
+    suspicion = 1 - np.prod([1 - score for score in scores.values()], axis=0)
+    suspicion = np.maximum(suspicion, np.nan_to_num(masks.mistake.to_numpy()))
+    names = [[reason.name for reason in reasons.REASONS if scores[reason][row] > 0] for row in range(len(ids))]
+    columns = {reason.name: scores[reason] for reason in reasons.REASONS}
+    return (
+        pd.DataFrame({"image_id": ids, "fit": masks.dice, "mistake": masks.mistake, **columns, "suspicion": suspicion})
+        .round(4)
+        .assign(reasons=["; ".join(each) for each in names], details=details, beside=beside)
+    )
+
+
+def read_small(prepared: Path, ids: list[str]) -> tuple[Pixels, NDArray[np.bool_]]:
+    """Return the prepared images at SIDE px, uint8 (N, SIDE, SIDE, 3), and where their masks aren't background."""
+    images = np.zeros((len(ids), SIDE, SIDE, 3), np.uint8)
+    foreground = np.zeros((len(ids), SIDE, SIDE), np.bool_)
+
+    def read(row: int) -> None:
+        images[row] = resize_image(read_image(prepared / "images" / f"{ids[row]}.png"), SIDE)
+        mask = (read_mask(prepared / "masks" / f"{ids[row]}.png") > 0).astype(np.uint8)
+        foreground[row] = resize_mask(mask, (SIDE, SIDE), 2) > 0
+
+    with ThreadPoolExecutor() as pool:
+        for _ in progress(pool.map(read, range(len(ids))), total=len(ids), label="review", unit="images"):
+            pass
+    return images, foreground
+
+
+def _check_masks(images: Pixels, foreground: NDArray[np.bool_], image_table: pd.DataFrame) -> pd.DataFrame:
+    """Return the evidence for each mask and the probability of a mistake; empty for masks without foreground."""
+    table = pd.DataFrame({"dice": np.nan, "mistake": np.nan}, index=range(len(images)))
+    usable = np.flatnonzero(foreground.any(axis=(1, 2)) & ~foreground.all(axis=(1, 2)))
+    if len(usable) < MIN_IMAGES:
+        return table
+    groups = image_table.get("group", image_table.image_id).iloc[usable].tolist()
+    square = (image_table.height == image_table.width).to_numpy()[usable]
+    log_odds = expected_foreground(images[usable], foreground[usable], groups)
+    masks = foreground[usable].astype(np.float32)
+    evidence = find_mistakes(images[usable], log_odds, masks, square, assign_folds(groups))
+    evidence["mistake"] = sigmoid(evidence["mistake"].to_numpy() + np.log(MISTAKES / (1 - MISTAKES)))
+    evidence["partner"] = usable[evidence.partner]
+    return evidence.set_index(usable).reindex(table.index)
+
+
+def _mask_reasons(masks: pd.DataFrame, ids: list[str]) -> tuple[Scores, list[str], list[str]]:
+    """Return the score of each reason that compares mask and picture, details, and the ids of exchange partners."""
+    scores: Scores = {
+        reason: np.zeros(len(ids)) for reason in (reasons.FRAME, reasons.EXCHANGED, reasons.SHIFTED, reasons.OUTLINE)
+    }
+    details, beside = [""] * len(ids), [""] * len(ids)
+    for row, mask in enumerate(masks.to_dict("records")):
+        if mask["mistake"] >= FLAGGED:
+            reason, details[row] = _explain(mask, ids)
+            scores[reason][row] = mask["mistake"]
+            beside[row] = ids[int(mask["partner"])] if reason is reasons.EXCHANGED else ""
+    return scores, details, beside
+
+
+def _explain(mask: dict[Any, Any], ids: list[str]) -> tuple[Reason, str]:
+    """Return the reason that explains a misfit best, and how to say it."""
+    shift, partner = _describe_shift(mask["down"], mask["right"]), ids[int(mask["partner"])]
+    gain, reason, sentence = {
+        "turned": (mask["turn_gain"], reasons.FRAME, f"It fits better if it is {list(TURNS)[int(mask['turn'])]}."),
+        "shifted": (mask["shift_gain"], reasons.SHIFTED, f"It fits better {shift}."),
+        "exchanged": (
+            mask["exchange_gain"],
+            reasons.EXCHANGED,
+            f"The mask of {ids[int(mask['partner'])]} fits better.",
+        ),
+    }[mask["kind"]]
+    return (reason, sentence) if gain >= EXPLAINED * np.exp(mask["loss"]) else (reasons.OUTLINE, "")
+
+
+def _describe_shift(down: float, right: float) -> str:
+    parts = [
+        f"{abs(step) / SIDE:.0%} of the {extent} further {words[int(step > 0)]}"
+        for step, extent, words in ((down, "height", ("up", "down")), (right, "width", ("left", "right")))
+        if step
+    ]
+    return " and ".join(parts)
+
+
+def _vanished(ids: list[str], vanished: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
+    texts: dict[str, list[str]] = {}
+    for row in vanished.to_dict("records"):
+        sizes = f"{row['pixels']} px at native size, {row['pixels_at_size']} px at the training size"
+        texts.setdefault(str(row["image_id"]), []).append(f"{row['class']}: {sizes}.")
+    return np.array([CERTAIN * (name in texts) for name in ids]), [" ".join(texts.get(name, [])) for name in ids]
+
+
+def _orientation(ids: list[str], findings: pd.DataFrame | None) -> tuple[NDArray[np.float64], list[str]]:
+    texts = {} if findings is None else dict(zip(findings.image_id, findings.text, strict=True))
+    return np.array([CERTAIN * (name in texts) for name in ids]), [texts.get(name, "") for name in ids]
+
+
+def _duplicates(ids: list[str], pairs: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
+    """Return LIKELY for the most different near-duplicates, CERTAIN for copies."""
+    best: dict[str, float] = {}
+    for row in pairs.to_dict("records"):
+        for name in (row["first"], row["second"]):
+            best[str(name)] = max(best.get(str(name), -1), float(row["correlation"]))
+    lowest = float(pairs.correlation.min()) if len(pairs) else 0.0
+    scale = (CERTAIN - LIKELY) / max(1 - lowest, 1e-6)
+    scores = [LIKELY + scale * (best[name] - lowest) if name in best else 0.0 for name in ids]
+    return np.array(scores), [f"Correlation {best[name]:.3f}." if name in best else "" for name in ids]
+
+
+def _table_reasons(image_table: pd.DataFrame, vanished: NDArray[np.float64]) -> Scores:
+    """Return the scores of what the image table says: areas, the border and sizes."""
+    fraction = image_table.lesion_fraction
+    pixels, shape = image_table.height * image_table.width, image_table.width / image_table.height
+    middle = fraction[fraction > 0].median()
+    odd = (_factor(shape) > SHAPE_FACTOR) | (_factor(pixels) > PIXELS_FACTOR)
+    found: dict[Reason, tuple[pd.Series, float]] = {
+        reasons.EMPTY: (_if_rare(fraction == 0), LIKELY),
+        reasons.TINY: (_if_rare((fraction > 0) & (fraction < middle / TINY_FACTOR) & (vanished == 0)), HINT),
+        reasons.HUGE: (_if_rare(fraction > HUGE_FRACTION), HINT),
+        reasons.BORDER: (_if_rare(image_table.touches_frame), HINT),
+        reasons.SIZE: (_if_rare(odd), HINT),
+    }
+    return {reason: score * flags.to_numpy(dtype=np.float64) for reason, (flags, score) in found.items()}
+
+
+def _factor(values: pd.Series) -> pd.Series:
+    """Return how many times each value is larger or smaller than the median."""
+    ratio = values / values.median()
+    return ratio.where(ratio >= 1, 1 / ratio)
+
+
+def _if_rare(flags: pd.Series) -> pd.Series:
+    """Return the flags, or none if they are so many that they describe the data set."""
+    return flags & bool(flags.sum() <= max(1, RARE * len(flags)))
