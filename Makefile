@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test check lint unit soak test-services setup unlock demo demo-ui repro ui publish update-readme compare \
+.PHONY: test check lint unit soak test-services setup unlock demo demo-ui repro ui review publish update-readme compare \
   experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
@@ -91,10 +91,17 @@ repro: unlock
 	dvc repro
 	dvc repro --single-item --force track
 
+# Without DVC, which would add error messages of its own. The pages open even if the workspace can't be recorded.
 ui: unlock
-	dvc repro --single-item --force track
+	@python -m stages.track || echo "MLflow shows what was recorded before."
 	@echo "When the server is up, the results are at $(RESULTS_PAGE)"
 	$(UI) $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+# The page is for people, before they train: suspicious masks first.
+review: unlock
+	dvc repro preprocess
+	@echo "Open reports/review.html in a browser."
+	@python -m webbrowser "file://$(CURDIR)/reports/review.html" > /dev/null || true
 
 # make publish NAME=lesson-12-unet SET="-S model.architecture=unet-plain -S train.epochs=30"
 publish: setup
@@ -125,9 +132,10 @@ experiments: setup
 history: setup
 	naevi history $(if $(COMMITS),--commits $(COMMITS))
 
-# make verify COMMITS=50
+# make verify COMMITS=50 DATA=1
+# DATA=1 also hashes every file that dvc.lock names, here and in DVC's cache.
 verify: setup
-	naevi verify $(if $(COMMITS),--commits $(COMMITS))
+	naevi verify $(if $(COMMITS),--commits $(COMMITS)) $(if $(DATA),--data)
 
 # Needs uv. Locked versions stay if pyproject.toml allows them. UPGRADE=--upgrade takes the newest ones.
 # CUDA's libraries have their own lock, because a CPU-only torch needs none of them.

@@ -156,7 +156,8 @@ def demo() -> None:
 def compare(a: str, b: str, out: Path | None, force: bool) -> None:
     """Compare two results image by image.
 
-    A and B are `workspace`, `default` (the last commit), a published result, a DVC experiment or a git revision.
+    A and B are `workspace`, `default` (the last commit), a published result, a DVC experiment or a git revision. Both
+    must be of one data set, and their files must be those that were recorded.
     """
     from naevi.experiments.comparison import write_comparison
 
@@ -171,7 +172,7 @@ def compare(a: str, b: str, out: Path | None, force: bool) -> None:
 def publish(name: str, assignments: tuple[str, ...]) -> None:
     """Run an experiment and keep its scores.
 
-    The scores and the changed parameters are in reports/results/NAME.
+    The scores, the changed parameters and a record of code, data and files are in reports/results/NAME.
     """
     from naevi.experiments.published import publish_result
 
@@ -198,13 +199,18 @@ def history(commits: int) -> None:
     click.echo(history_table(require_workspace(), commits), nl=False)
 
 
-@command("naevi verify")
+@command("naevi verify --data")
 @commits_option
-def verify(commits: int) -> None:
-    """Check that MLflow and git agree, and repair MLflow."""
+@click.option("--data", is_flag=True, help="Also hash every file that dvc.lock names, here and in DVC's cache.")
+def verify(commits: int, data: bool) -> None:
+    """Check results in MLflow against git, and repair MLflow.
+
+    The files of each run must be those that were recorded. With --data, files that a damaged disk or an edit has
+    changed are listed, and the exit code is then 1. DVC doesn't notice them.
+    """
     from naevi.experiments import verification
 
-    verification.verify(require_workspace(), commits)
+    verification.verify(require_workspace(), commits, data=data)
 
 
 @command("naevi promote workspace")

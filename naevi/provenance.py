@@ -1,4 +1,4 @@
-"""Fingerprints of models and results: equal inputs give equal fingerprints."""
+"""Fingerprints of models: equal inputs give equal fingerprints."""
 
 import hashlib
 import json
@@ -74,11 +74,6 @@ def model_origin(
         "start": start,
     }
     return {"fingerprint": digest(origin)} | origin
-
-
-def result_fingerprint(config: Config, models: list[dict[str, Any]], scores: dict[str, Any]) -> str:
-    """Return the fingerprint of a result: of params.yaml, every model.json (with data and code) and metrics.json."""
-    return digest([config.model_dump(), models, scores])
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from stages.runner import run_stage
 
 def main() -> None:
     workspace = current_workspace()
-    sync_result(workspace, load_config(workspace), current_experiment())
+    sync_result(workspace, current_experiment(), present=load_config(workspace))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from stages.runner import run_stage
 
 def main() -> None:
     workspace = current_workspace()
-    config = load_config(workspace, "data", "preprocess", "model", "train", "runtime")
+    config = load_config(workspace, "data.classes", "preprocess.size", "model", "train", "runtime")
     train_model(workspace, config, sys.argv[1], partial(live_run, workspace))
 
 

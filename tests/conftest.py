@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from naevi.config import Config, parse_config, read_yaml
 from naevi.datasets.raw import build_raw
 from naevi.images import Pixels, pixel_sha256
+from naevi.preprocessing.checks import check_data
 from naevi.preprocessing.prepare import prepare
 from naevi.splitting import assign_parts
 from naevi.workspace import Workspace
@@ -59,6 +60,7 @@ class Tiny(NamedTuple):
     config: Config
     image_table: pd.DataFrame
     split: pd.DataFrame
+    statistics: dict[str, Any]  # the content of reports/data.json
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -109,8 +111,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, config_with: Callable[[Overri
     """Return twenty synthetic images of 64 x 96 px, prepared and split. Read only."""
     config, workspace = config_with({}), Workspace(tmp_path_factory.mktemp("tiny"))
     build_raw(workspace, config.data)
-    table = prepare(workspace, config.data, config.preprocess)
-    return Tiny(workspace, config, table, assign_parts(table, config.split))
+    prepared = prepare(workspace, config.data, config.preprocess)
+    table, statistics = prepared.image_table, check_data(workspace, prepared, config.preprocess)
+    return Tiny(workspace, config, table, assign_parts(table, config.split), statistics)
 
 
 @pytest.fixture

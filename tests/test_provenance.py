@@ -11,7 +11,8 @@ from naevi import provenance
 from naevi.config import Config
 from naevi.models.build import effective_model_config
 from naevi.models.device import ComputeSettings
-from naevi.provenance import digest, model_origin, result_fingerprint
+from naevi.provenance import digest, model_origin
+from naevi.record import result_fingerprint
 from tests.helpers import HERE
 
 ConfigWith = Callable[[dict[str, Any]], Config]
@@ -153,6 +154,13 @@ def test_a_result_is_its_params_its_models_and_its_scores(config_with: ConfigWit
     assert result_fingerprint(config, models[:1], scores) != first
     assert result_fingerprint(config, [{"sha256": "1"}, {"sha256": "3"}], scores) != first
     assert result_fingerprint(config, models, {"dice": {"mean": 0.8}}) != first
+
+
+def test_equal_images_in_another_folder_and_under_another_name_are_one_result(config_with: ConfigWith) -> None:
+    own = {"data.source": "folder", "data.path": "data/mine"}
+    first = result_fingerprint(config_with(own), [], {})
+
+    assert result_fingerprint(config_with(own | {"data.path": "/elsewhere", "data.name": "clinic"}), [], {}) == first
 
 
 def test_the_order_of_keys_is_no_difference() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from naevi.experiments.named_results import NamedResult
-from naevi.experiments.statistics import DECIMALS, Comparison, PairedImages
+from naevi.experiments.statistics import DECIMALS, Comparison, PairedImages, image_scores
 from naevi.images import Pixels, read_image, read_mask
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.workspace import Workspace
@@ -63,8 +63,9 @@ def _has_its_score(image_id: str, result: NamedResult, mask: Pixels, prediction:
     if mask.shape != prediction.shape:
         return False
     rows = result.per_image[result.per_image.image_id == image_id]
-    counts = confusion_counts(mask[None], prediction[None], classes=len(rows) + 1)
-    return bool(abs(overlap_scores(counts).dice.mean() - rows.dice.mean()) < DICE_TOLERANCE)
+    classes = len(rows) + 1
+    scores = overlap_scores(confusion_counts(mask[None], prediction[None], classes=classes), classes=classes)
+    return bool(abs(scores.dice.mean() - image_scores(rows).dice.mean()) < DICE_TOLERANCE)
 
 
 def describe_missing(comparison: Comparison, images: dict[str, list[dict[str, Any]]]) -> str:

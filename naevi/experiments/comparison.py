@@ -9,7 +9,7 @@ from naevi.config import load_config
 from naevi.errors import UserError, check_output
 from naevi.experiments import statistics
 from naevi.experiments.changed_images import changed_images, describe_missing, most_changed
-from naevi.experiments.named_results import NamedResult, load_result
+from naevi.experiments.named_results import NamedResult, check_data_sets, load_result
 from naevi.experiments.repository import run_command
 from naevi.experiments.statistics import (
     ALPHA,
@@ -18,11 +18,13 @@ from naevi.experiments.statistics import (
     bonferroni,
     compare_scores,
     count_comparisons,
+    describe_unscored,
     format_p,
     pair_results,
 )
 from naevi.files import write_text
 from naevi.rendering.tables import Table, escape_cell, markdown_table, text_table
+from naevi.results.data_sets import are_versions
 from naevi.workspace import Workspace
 
 SUFFIXES = (".md", ".html")
@@ -51,7 +53,11 @@ def write_comparison(
 
 
 def compare_results(workspace: Workspace, a: NamedResult, b: NamedResult) -> Comparison:
-    """Return the comparison of two results, with the bootstrap settings of params.yaml."""
+    """Return the comparison of two results, with the bootstrap settings of params.yaml.
+
+    Raises UserError if they are of different data sets or have no image in common.
+    """
+    check_data_sets(a, b)
     settings = load_config(workspace, "evaluate").evaluate
     pairs = pair_results(a, b)
     differences = compare_scores(pairs, settings)
@@ -106,7 +112,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "verdict": _verdict(comparison),
         "scores": _score_table(comparison),
         "changed": [(key, labels[key], _changed_table(rows, a, b)) for key, rows in changed.items() if len(rows)],
-        "notes": _notes(comparison),
+        "notes": _record_notes(comparison) + _notes(comparison),
     }
 
 
@@ -135,6 +141,23 @@ def _changed_table(images: pd.DataFrame, a: str, b: str) -> Table:
     return Table(["image", *names[1:], f"Dice, {a}", f"Dice, {b}", "change"], rows)
 
 
+def _record_notes(comparison: Comparison) -> list[str]:
+    """Return what the records say about the comparison."""
+    results = (comparison.a, comparison.b)
+    notes = []
+    if are_versions(*(result.data_set for result in results)):
+        notes.append(
+            f"The results are of two versions of the data set {results[0].data_set.label}: images or masks were added, "
+            "removed or changed between them."
+        )
+    notes += [
+        f"{result.name} is without record, so its scores were checked only against each other."
+        for result in results
+        if not result.has_record
+    ]
+    return notes
+
+
 def _notes(comparison: Comparison) -> list[str]:
     pairs, n_comparisons = comparison.pairs, comparison.n_comparisons
     a, b = comparison.a.name, comparison.b.name
@@ -144,6 +167,8 @@ def _notes(comparison: Comparison) -> list[str]:
             f"Only images that are in both results are compared: {len(pairs.images)}. "
             f"{a} has {pairs.only_a} more and {b} has {pairs.only_b} more."
         )
+    if pairs.unscored:
+        notes.append(describe_unscored(pairs))
     if n_comparisons > 1:
         notes.append(
             f"This repository has {n_comparisons + 1} different results: the default, the published results, the DVC "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from naevi.config import PH2_MANIFEST
 from naevi.errors import UserError
 from naevi.experiments.repository import run_command, unlock
 from naevi.workspace import Workspace
@@ -12,6 +13,7 @@ from naevi.workspace import Workspace
 DEMO_FOLDER = ".demo"
 DEMO_PARAMETERS = [
     "data.source=phantoms",
+    f"data.path={PH2_MANIFEST}",  # a file that every clone has, whatever the data set of this workspace is
     "preprocess.size=128",
     "split.folds=3",
     "train.epochs=12",

@@ -1,6 +1,7 @@
 """Results by name: the workspace, the committed default, published results, DVC experiments, git revisions."""
 
 import io
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,20 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from naevi.errors import UserError, describe_error, first_ten
-from naevi.experiments.published import DEFAULT, experiment_name, published_names
-from naevi.experiments.repository import experiment_revisions, run_command, text_at
-from naevi.files import read_csv
+from naevi.errors import UserError, first_ten
+from naevi.experiments.published import DEFAULT, experiment_name
+from naevi.experiments.repository import bytes_at, experiment_revisions, run_command
+from naevi.experiments.revisions import result_at
+from naevi.experiments.workspace_result import read_workspace_result
 from naevi.images import Pixels
+from naevi.results.data_sets import UNKNOWN_DATA_SET, DataSet, are_versions, data_set_labels, is_same
+from naevi.results.folders import published_names, read_published
+from naevi.results.per_image import parse_per_image
 from naevi.workspace import Workspace
 
 WORKSPACE = "workspace"
-REQUIRED_COLUMNS = ["image_id", "fold", "dice", "iou"]
-FILLED_COLUMNS = ["image_id", "dataset", "dice", "iou"]  # no cell may be empty, if the table has the column
-NUMBER_COLUMNS = ["dice", "iou", "tp", "fn"]
+
+logger = logging.getLogger(__name__)
 
 # Returns the prediction for an image id: uint8 (H, W), class indices; None if there is none.
 ReadPrediction = Callable[[str], Pixels | None]
@@ -28,49 +32,82 @@ ReadPrediction = Callable[[str], Pixels | None]
 
 @dataclass(frozen=True)
 class NamedResult:
-    """A result: its name, its per_image.csv, and a function that reads its predictions if they may be available."""
+    """A result.
+
+    Attributes:
+        name: the name that the user gave.
+        per_image: the content of per_image.csv.
+        predictions: reads its predictions, None if they can't be available.
+        data_set: which images it was measured on, as far as it is known.
+        has_record: whether a dvc.lock or record.json describes it.
+    """
 
     name: str
     per_image: pd.DataFrame
     predictions: ReadPrediction | None = None
+    data_set: DataSet = UNKNOWN_DATA_SET
+    has_record: bool = True
 
 
 def load_result(workspace: Workspace, name: str) -> NamedResult:
     """Return a result: `workspace`, `default`, a published result, a DVC experiment or a git revision.
 
-    Raises UserError if nothing has this name, or if its per_image.csv is missing or can't be used.
+    Its files are checked against its record, see `read_workspace_result`, `result_at` and `read_published`.
+
+    Raises UserError if nothing has this name, if its per_image.csv is missing or can't be used, or if a file isn't the
+    one that its record lists.
     """
-    path = workspace.relative(workspace.per_image)
     if name == WORKSPACE:
-        text = _read_text(workspace.per_image) if workspace.per_image.exists() else None
-        return NamedResult(name, _parse_per_image(name, path, text), _from_folder(workspace.predictions))
+        table, data_set = read_workspace_result(workspace)
+        return NamedResult(name, table, _from_folder(workspace.predictions), data_set)
     if name in published_names(workspace):
-        text = _read_text(_published_table(workspace, name))
-        # The experiment that produced it may still be here, with its predictions.
-        revisions = [revision for other, revision in experiment_revisions(workspace) if other == experiment_name(name)]
-        same = [revision for revision in revisions if text_at(workspace, revision, path) == text]
-        predictions = _from_cache(workspace, same[0]) if same else None
-        return NamedResult(name, _parse_per_image(name, path, text), predictions)
+        return _published_result(workspace, name)
     revision = _find_revision(workspace, name)
-    table = _parse_per_image(name, path, text_at(workspace, revision, path))
-    return NamedResult(name, table, _from_cache(workspace, revision))
+    result = result_at(workspace, name, revision)
+    return NamedResult(name, result.per_image, _from_cache(workspace, revision), result.data_set, result.has_record)
+
+
+def check_data_sets(a: NamedResult, b: NamedResult) -> None:
+    """Raise UserError if two results are of different data sets. Two versions of one data set may be compared."""
+    if not is_same(a.data_set, b.data_set) and not are_versions(a.data_set, b.data_set):
+        labels = data_set_labels([a.data_set, b.data_set])
+        raise UserError(
+            f"{a.name} was measured on the data set {labels[0]}, {b.name} on {labels[1]}. Compare results of one data "
+            "set. If these are versions of one, set the same data.name for both and run them again."
+        )
 
 
 def other_results(workspace: Workspace) -> Iterator[NamedResult]:
-    """Yield the committed default, all published results and all DVC experiments, except those that can't be read."""
-    path = workspace.relative(workspace.per_image)
-    revisions = ["HEAD", *(revision for _, revision in experiment_revisions(workspace))]
-    texts = [text_at(workspace, revision, path) for revision in revisions]
-    texts += [_read_text(_published_table(workspace, name)) for name in published_names(workspace)]
-    for text in texts:
+    """Yield the committed default, all published results and all DVC experiments.
+
+    Those that can't be used are left out with a warning, experiments that failed before they wrote a table without one.
+    """
+    path, another = workspace.relative(workspace.per_image), "another result"
+    revisions = [(DEFAULT, "HEAD"), *experiment_revisions(workspace)]
+    tables = [(name, bytes_at(workspace, revision, path)) for name, revision in revisions]
+    for name, table in tables:
         try:
-            yield NamedResult("another result", _parse_per_image("another result", path, text))
-        except UserError:  # such as an experiment that failed before it wrote the table
-            continue
+            if table is not None:
+                yield NamedResult(another, parse_per_image(name, path, table))
+        except UserError as error:
+            logger.warning("%s is not counted as a result: %s", name, error)
+    for name in published_names(workspace):
+        try:
+            published = read_published(workspace, name)
+            yield NamedResult(another, parse_per_image(name, path, published.per_image), None, published.data_set)
+        except UserError as error:
+            logger.warning("%s is not counted as a result: %s", name, error)
 
 
-def _published_table(workspace: Workspace, name: str) -> Path:
-    return workspace.results / name / workspace.per_image.name
+def _published_result(workspace: Workspace, name: str) -> NamedResult:
+    published = read_published(workspace, name)
+    path = workspace.relative(workspace.per_image)
+    table = parse_per_image(name, f"{published.folder}/{workspace.per_image.name}", published.per_image)
+    # The experiment that produced it may still be here, with its predictions.
+    revisions = [revision for other, revision in experiment_revisions(workspace) if other == experiment_name(name)]
+    same = [revision for revision in revisions if bytes_at(workspace, revision, path) == published.per_image]
+    predictions = _from_cache(workspace, same[0]) if same else None
+    return NamedResult(name, table, predictions, published.data_set, published.has_record)
 
 
 def _find_revision(workspace: Workspace, name: str) -> str:
@@ -98,28 +135,6 @@ def _git_revision(workspace: Workspace, name: str) -> str | None:
         return run_command(*command, folder=workspace.root).strip()
     except UserError:
         return None
-
-
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")  # _parse_per_image reports what is corrupt
-
-
-def _parse_per_image(name: str, path: str, text: str | None) -> pd.DataFrame:
-    if text is None:
-        raise UserError(f"{name} has no {path}. Run `dvc repro` or `dvc exp run` first, or use another result.")
-    try:
-        rows = read_csv(io.StringIO(text))
-        rows = rows.astype({column: float for column in NUMBER_COLUMNS if column in rows})
-    except ValueError as error:
-        raise UserError(f"{path} of {name} can't be read ({describe_error(error)}). Use another result.") from error
-    if missing := [column for column in REQUIRED_COLUMNS if column not in rows]:
-        raise UserError(f"{path} of {name} has no column {', '.join(missing)}. Use another result.")
-    columns = [column for column in FILLED_COLUMNS if column in rows]
-    filled = rows[columns].replace([np.inf, -np.inf], np.nan).notna()
-    if not filled.all(axis=None):
-        empty = ", ".join(filled.columns[~filled.all()])
-        raise UserError(f"{path} of {name} has rows without {empty}. Use another result.")
-    return rows
 
 
 def _from_folder(folder: Path) -> ReadPrediction:

@@ -5,7 +5,7 @@ import pandas as pd
 from naevi.config import load_config
 from naevi.errors import UserError
 from naevi.experiments import statistics
-from naevi.experiments.named_results import NamedResult, load_result
+from naevi.experiments.named_results import WORKSPACE, NamedResult, check_data_sets, load_result
 from naevi.experiments.statistics import (
     COMPARED_SCORES,
     compare_scores,
@@ -13,7 +13,19 @@ from naevi.experiments.statistics import (
     is_significant,
     pair_results,
 )
-from naevi.tracking.registry import FinishedResult, find_champion, finished_results, register_champion, set_champion
+from naevi.record import check_result, read_record
+from naevi.results.data_sets import DataSet
+from naevi.tracking.artifacts import run_problems
+from naevi.tracking.registry import (
+    Champion,
+    FinishedResult,
+    find_champion,
+    finished_results,
+    read_per_image,
+    register_champion,
+    set_champion,
+)
+from naevi.tracking.sync import result_files
 from naevi.workspace import Workspace
 
 
@@ -23,9 +35,12 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
     The first champion needs no comparison. Later ones must be significantly better than the champion on the same
     images. `force` promotes any other result too, and the registered model records that.
 
-    Raises UserError if the result isn't better, is the champion already, has no model `all` or no run in MLflow, or was
-    measured on other images, masks or classes than the champion.
+    Raises UserError if the result isn't better, is the champion already, has no model `all` or no run in MLflow, was
+    measured on other images, masks or classes than the champion, or if its files have changed.
     """
+    if name == WORKSPACE:
+        record = read_record(workspace)
+        check_result(workspace, record, load_config(workspace), result_files(workspace, record.config))
     candidate = load_result(workspace, name)
     result = _find_run(workspace, candidate)
     champion = find_champion(workspace)
@@ -34,8 +49,7 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
         return f"{name} is the first champion: version {version}."
     if champion.run == result.run:
         raise UserError(f"{name} is already the champion (version {champion.version}).")
-    current = NamedResult(f"the champion (version {champion.version})", champion.per_image)
-    reason, better = _is_better(workspace, current, candidate)
+    reason, better = _compare_with_champion(workspace, champion, candidate, force=force)
     if not better and not force:
         raise UserError(f"not promoted: {reason} To promote it anyway, use FORCE=1. The model then records that.")
     tags = {"reason": reason, "result": name, "forced": str(not better).lower(), "before": champion.version}
@@ -54,14 +68,22 @@ def roll_back(workspace: Workspace) -> str:
 
 
 def _find_run(workspace: Workspace, candidate: NamedResult) -> FinishedResult:
-    """Return the newest run in MLflow that has these scores and a model."""
+    """Return the newest run in MLflow that has these scores and a model. Raises UserError if its files have changed."""
     scores = _scores(candidate.per_image)
     same = [result for result in finished_results(workspace) if _scores(result.per_image) == scores]
     if not same:
-        raise UserError(f"MLflow has no run with the scores of {candidate.name}. Record it with `make ui`.")
+        raise UserError(
+            f"MLflow has no run with the scores of {candidate.name}. Record it with `make verify`, or with `make ui` "
+            "if it is in the workspace."
+        )
     usable = [result for result in same if result.model]
     if not usable:
         raise UserError(f"{candidate.name} has no model to use. Add `all` to cv.models and run it again.")
+    if problems := run_problems(workspace, usable[-1].run):
+        raise UserError(
+            f"The files in MLflow's run of {candidate.name} are not the recorded ones: {'; '.join(problems)}. Record "
+            "the result again with `make verify`."
+        )
     return usable[-1]
 
 
@@ -69,8 +91,26 @@ def _scores(per_image: pd.DataFrame) -> str:
     return per_image[["image_id", "fold", *COMPARED_SCORES]].to_csv(index=False)
 
 
+def _compare_with_champion(
+    workspace: Workspace, champion: Champion, candidate: NamedResult, *, force: bool
+) -> tuple[str, bool]:
+    """Return what `_is_better` does. With `force`, a champion whose files are lost doesn't prevent a promotion."""
+    name = f"the champion (version {champion.version})"
+    try:
+        per_image = read_per_image(workspace, champion.run)
+    except UserError as error:
+        if not force:
+            raise UserError(
+                f"{name} can't be compared: {error} To promote {candidate.name} without a comparison, use FORCE=1."
+            ) from error
+        return f"{candidate.name} was not compared with {name}, because the files of that are lost.", False
+    current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
+    return _is_better(workspace, current, candidate)
+
+
 def _is_better(workspace: Workspace, champion: NamedResult, candidate: NamedResult) -> tuple[str, bool]:
-    """Return the verdict, and whether the candidate is significantly better."""
+    """Return the verdict and how many images it leaves out, and whether the candidate is significantly better."""
+    check_data_sets(champion, candidate)
     pairs = pair_results(champion, candidate)
     if pairs.only_a or pairs.only_b:
         raise UserError(
@@ -87,4 +127,5 @@ def _is_better(workspace: Workspace, champion: NamedResult, candidate: NamedResu
     n_comparisons = count_comparisons(workspace, champion, candidate)
     dice = compare_scores(pairs, load_config(workspace, "evaluate").evaluate)["dice"]
     better = dice.mean > 0 and is_significant(dice, n_comparisons)
-    return statistics.verdict(champion.name, candidate.name, dice, n_comparisons), better
+    verdict = statistics.verdict(champion.name, candidate.name, dice, n_comparisons)
+    return f"{verdict} {statistics.describe_unscored(pairs)}".rstrip(), better

@@ -1,17 +1,30 @@
-"""Published results in reports/results, and the table of them in the README."""
+"""Publish a result in reports/results, and write the table of published results in the README."""
 
-from typing import Any
+import hashlib
+import json
+from typing import Any, NamedTuple
 
 from naevi.errors import UserError
-from naevi.experiments.repository import list_experiments, run_command, text_at, unlock
+from naevi.experiments.repository import bytes_at, list_experiments, run_command, unlock
+from naevi.experiments.workspace_result import read_workspace_result
 from naevi.files import read_json, write_text
+from naevi.record import parse_lock
 from naevi.rendering.tables import Table, compact_markdown_table
+from naevi.results.data_sets import DataSet, data_set_labels
+from naevi.results.folders import (
+    OVERRIDES,
+    WITHOUT_RECORD,
+    describe_record,
+    read_all_published,
+    write_published,
+)
 from naevi.workspace import Workspace
 
 DEFAULT = "default"
 # What determines a result. dvc.lock contains the hashes of the data.
 RESULT_SOURCES = ("naevi", "stages", "params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock", "data")
 BEGIN_MARK, END_MARK = "<!-- results: written by `make update-readme` -->\n", "<!-- end of results -->\n"
+MARK = "†"  # of a result without record
 TABLE_HEAD = [
     "result",
     "Dice [95 % interval]",
@@ -28,7 +41,7 @@ def experiment_name(name: str) -> str:
 
 
 def publish_result(workspace: Workspace, name: str, assignments: list[str]) -> None:
-    """Run the experiment with assignments such as train.lr=0.001, and keep its scores in reports/results/<name>.
+    """Run the experiment with assignments such as train.lr=0.001, and keep scores and record in reports/results/<name>.
 
     It runs in a temporary folder, so the workspace doesn't change. Raises UserError if it fails, or if code,
     parameters or lock files have uncommitted changes: the overrides would then not describe the result.
@@ -47,31 +60,59 @@ def publish_result(workspace: Workspace, name: str, assignments: list[str]) -> N
     run_command("dvc", "exp", "run", "--temp", "--name", experiment, *settings, folder=workspace.root, show=True)
     head = run_command("git", "rev-parse", "HEAD", folder=workspace.root).strip()
     revision = list_experiments(workspace)[head][experiment]
+    record = parse_lock(_output(workspace, experiment, revision, "dvc.lock").decode("utf-8"), "dvc.lock")
     files = {}
-    for file in (workspace.metrics, workspace.per_image):
-        text = text_at(workspace, revision, workspace.relative(file))
-        if text is None:
-            raise UserError(f"the experiment {experiment} has no {file.name}, so it can't be published.")
-        files[file.name] = text
-    files["overrides.txt"] = "".join(f"{assignment}\n" for assignment in assignments)
-    folder = workspace.results / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for file_name, text in files.items():
-        write_text(folder / file_name, text)
+    for file in (workspace.metrics, workspace.per_image, workspace.data_statistics):
+        path = workspace.relative(file)
+        content = files[file.name] = _output(workspace, experiment, revision, path)
+        if hashlib.md5(content).hexdigest() != record.outs.get(path):
+            raise UserError(
+                f"{path} of the experiment {experiment} isn't the file that its dvc.lock lists, so it can't be "
+                "published. Run the command again."
+            )
+    statistics = json.loads(files.pop(workspace.data_statistics.name))
+    files[OVERRIDES] = "".join(f"{assignment}\n" for assignment in assignments).encode()
+    write_published(workspace, name, files, describe_record(workspace, record, statistics, head))
 
 
-def published_names(workspace: Workspace) -> list[str]:
-    """Return the names of the published results, sorted."""
-    return sorted(path.parent.name for path in workspace.results.glob("*/overrides.txt"))
+def _output(workspace: Workspace, experiment: str, revision: str, path: str) -> bytes:
+    content = bytes_at(workspace, revision, path)
+    if content is None:
+        raise UserError(f"the experiment {experiment} has no {path}, so it can't be published.")
+    return content
+
+
+class _Row(NamedTuple):
+    """A result in the table."""
+
+    name: str
+    metrics: dict[str, Any]
+    data_set: DataSet
+    has_record: bool
 
 
 def results_table(workspace: Workspace) -> str:
-    """Return a Markdown table of the committed default and the published results, best Dice first."""
-    files = {DEFAULT: workspace.metrics}
-    files |= {name: workspace.results / name / workspace.metrics.name for name in published_names(workspace)}
-    scores = {name: read_json(file) for name, file in files.items()}
-    best_first = sorted(scores.items(), key=lambda result: -float(result[1]["dice"]["mean"]))
-    return compact_markdown_table(Table(TABLE_HEAD, [_row(name, values) for name, values in best_first])) + "\n"
+    """Return a Markdown table of the committed default and the published results, best Dice first.
+
+    If they are of several data sets, those of the default's come first, and a column has the data set. Results without
+    record have a mark.
+    """
+    _, data_set = read_workspace_result(workspace)
+    rows = [_Row(DEFAULT, read_json(workspace.metrics), data_set, has_record=True)]
+    rows += [_Row(each.name, each.metrics, each.data_set, each.has_record) for each in read_all_published(workspace)]
+    labels = dict(zip([row.name for row in rows], data_set_labels([row.data_set for row in rows]), strict=True))
+    several = len(set(labels.values())) > 1
+
+    def order(row: _Row) -> tuple[bool, str, float]:
+        return labels[row.name] != labels[DEFAULT], labels[row.name], -float(row.metrics["dice"]["mean"])
+
+    head = [TABLE_HEAD[0], *["data set"] * several, *TABLE_HEAD[1:]]
+    cells = [
+        [row.name + MARK * (not row.has_record), *[labels[row.name]] * several, *_scores(row.metrics)]
+        for row in sorted(rows, key=order)
+    ]
+    table = compact_markdown_table(Table(head, cells)) + "\n"
+    return table + ("" if all(row.has_record for row in rows) else f"\n{MARK} {WITHOUT_RECORD}\n")
 
 
 def update_readme(workspace: Workspace) -> None:
@@ -91,6 +132,6 @@ def format_score(score: dict[str, float]) -> str:
     return f"{score['mean']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"
 
 
-def _row(name: str, scores: dict[str, Any]) -> list[str]:
-    intervals = [format_score(scores[name]) for name in ("dice", "iou")]
-    return [name, *intervals, f"{scores['dice']['p05']:.3f}", f"{scores['val']['dice']:.4f}", str(scores["images"])]
+def _scores(metrics: dict[str, Any]) -> list[str]:
+    intervals = [format_score(metrics[name]) for name in ("dice", "iou")]
+    return [*intervals, f"{metrics['dice']['p05']:.3f}", f"{metrics['val']['dice']:.4f}", str(metrics["images"])]

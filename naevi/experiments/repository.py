@@ -36,11 +36,20 @@ def run_command(*command: str, folder: Path, show: bool = False, without: tuple[
     return completed.stdout or ""
 
 
-def text_at(workspace: Workspace, revision: str, path: str) -> str | None:
-    """Return the text of a file at a revision of git, or None if the revision doesn't have the file."""
+def bytes_at(workspace: Workspace, revision: str, path: str) -> bytes | None:
+    """Return the content of a file at a revision of git, or None if the revision doesn't have the file."""
     # Not `git show`, which prints an error for a missing file.
     entry = run_command("git", "ls-tree", revision, "--", path, folder=workspace.root).split()
-    return run_command("git", "cat-file", "blob", entry[2], folder=workspace.root) if entry else None
+    if not entry:
+        return None
+    command = ["git", "cat-file", "blob", entry[2]]
+    return subprocess.run(command, cwd=workspace.root, stdout=subprocess.PIPE, check=True).stdout
+
+
+def text_at(workspace: Workspace, revision: str, path: str) -> str | None:
+    """Return the text of a file at a revision of git, or None if the revision doesn't have the file."""
+    content = bytes_at(workspace, revision, path)
+    return None if content is None else content.decode("utf-8", errors="replace")
 
 
 def list_experiments(workspace: Workspace) -> dict[str, dict[str, str]]:
@@ -59,6 +68,20 @@ def list_experiments(workspace: Workspace) -> dict[str, dict[str, str]]:
 def experiment_revisions(workspace: Workspace) -> list[tuple[str, str]]:
     """Return name and revision of each DVC experiment, whatever commit it started from."""
     return [experiment for group in list_experiments(workspace).values() for experiment in group.items()]
+
+
+def cache_folder(workspace: Workspace) -> Path:
+    """Return the folder of DVC's cache in which a file has its MD5 as its path."""
+    from dvc.exceptions import NotDvcRepoError  # the import takes half a second
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(workspace.root)) as repository:
+            return Path(repository.cache.local.path)
+    except NotDvcRepoError as error:
+        raise UserError(
+            f"{workspace.root} is not a repository of DVC, so it has no cache. Change to a clone."
+        ) from error
 
 
 def unlock(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from scipy.stats import wilcoxon
 
 from naevi.config import EvaluateConfig
 from naevi.errors import UserError, first_ten
-from naevi.evaluation.summary import average_classes, distribution
+from naevi.evaluation.summary import absent_classes, average_classes, distribution
 from naevi.experiments.named_results import NamedResult, other_results
 from naevi.workspace import Workspace
 
@@ -27,15 +27,17 @@ SMALLEST_SHOWN = 0.0001
 
 
 class PairedImages(NamedTuple):
-    """The images that two results have in common.
+    """The images for which two results have a score.
 
     images: image_id, dataset and diagnosis if known, dice_a, dice_b, iou_a, iou_b. only_a, only_b: the number of
-    images that only one result has.
+    images that only one result has. unscored: the number of images that are left out, because at least one of the
+    results has no score for them.
     """
 
     images: pd.DataFrame
     only_a: int
     only_b: int
+    unscored: int
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ class Comparison:
 def pair_results(a: NamedResult, b: NamedResult) -> PairedImages:
     """Return the images of both results in the order of A, scores averaged over classes. Old tables may lack columns.
 
-    Raises UserError if data sets or masks differ, or if no image is in both.
+    Raises UserError if data sets or masks differ, if no image is in both, or if they have no score for the same image.
     """
-    left, right = average_classes(a.per_image), average_classes(b.per_image)
+    left, right = image_scores(a.per_image), image_scores(b.per_image)
     if "dataset" in left and "dataset" in right and set(left.dataset) != set(right.dataset):
         names = [" and ".join(sorted(set(table.dataset))) for table in (left, right)]
         raise UserError(
@@ -97,8 +99,29 @@ def pair_results(a: NamedResult, b: NamedResult) -> PairedImages:
             )
     both = both.rename(columns={"dataset_a": "dataset", "diagnosis_a": "diagnosis"})
     columns = ["image_id", "dataset", "diagnosis", *(f"{score}_{side}" for score in COMPARED_SCORES for side in "ab")]
-    images = both[[column for column in columns if column in both]]
-    return PairedImages(images, len(left) - len(both), len(right) - len(both))
+    images = both[[column for column in columns if column in both]].dropna(subset=["dice_a", "dice_b"])
+    if images.empty:
+        raise UserError(f"{a.name} and {b.name} have no image that has a score in both. Compare other results.")
+    return PairedImages(images, len(left) - len(both), len(right) - len(both), len(both) - len(images))
+
+
+def image_scores(per_image: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each image, scores averaged over its classes without those that mask and prediction lack.
+
+    Older tables of several classes have a score of 1 for those.
+    """
+    absent = absent_classes(per_image)
+    return average_classes(per_image.assign(**{score: per_image[score].mask(absent) for score in COMPARED_SCORES}))
+
+
+def describe_unscored(pairs: PairedImages) -> str:
+    """Return a sentence about the number of images that are left out, or an empty string if there are none."""
+    if not pairs.unscored:
+        return ""
+    return (
+        f"{pairs.unscored} of the {pairs.unscored + len(pairs.images)} images are left out, because at least one of "
+        "the results has no score for them: neither the mask nor its prediction contains a class."
+    )
 
 
 def compare_scores(pairs: PairedImages, settings: EvaluateConfig) -> dict[str, ScoreDifference]:
@@ -189,4 +212,4 @@ def count_comparisons(workspace: Workspace, *results: NamedResult) -> int:
 def count_distinct(tables: list[pd.DataFrame]) -> int:
     """Return how many of these per_image.csv differ in the scores of an image. Other columns don't count."""
     columns = ["image_id", *COMPARED_SCORES]
-    return len({average_classes(rows)[columns].sort_values(columns).to_csv(index=False) for rows in tables})
+    return len({image_scores(rows)[columns].sort_values(columns).to_csv(index=False) for rows in tables})

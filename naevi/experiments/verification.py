@@ -1,41 +1,101 @@
-"""Check that MLflow and git have the same results, and repair MLflow."""
+"""Check that MLflow and git have the same results and that their files are the recorded ones, and repair MLflow."""
 
 import re
 import tempfile
 from pathlib import Path
 
-from naevi.config import load_config
 from naevi.errors import UserError, describe_error, first_ten
+from naevi.experiments.data_verification import verify_data
 from naevi.experiments.repository import experiment_revisions, run_command, text_at
+from naevi.record import MAX_PROBLEMS, read_record
 from naevi.tracking.store import StoredResult, close_stale_runs, connect, delete_run, set_tag, stored_results
-from naevi.tracking.sync import DvcExperiment, sync_result
+from naevi.tracking.stored_files import DamagedRun, damaged_runs, restore_unreplaced
+from naevi.tracking.sync import DvcExperiment, result_files, sync_result
 from naevi.workspace import Workspace
 
 FINGERPRINT = re.compile(r"tags\.fingerprint = '([0-9a-f]{64})'")
 
 
-def verify(workspace: Workspace, commits: int) -> None:
+def verify(workspace: Workspace, commits: int, *, data: bool = False) -> None:
     """Print the differences between MLflow and git and the repairs; raise UserError if a repair is impossible.
 
-    The results of the branch's newest `commits` commits and of all DVC experiments are checked.
+    The results of the branch's newest `commits` commits and of all DVC experiments are checked, with the files of their
+    runs. With `data`, the files that dvc.lock names are hashed too, see `verify_data`, and all files on a server.
     """
+    wrong = _print_data_check(workspace) if data else 0
     closed, alive = close_stale_runs(*connect(workspace))
     repaired = [f"{name}: its process has ended, so it is KILLED now." for name in closed]
     repaired += [f"{name}: still running, here or on another machine." for name in alive]
-    failed, results = [], results_in_git(workspace, commits)
-    for fingerprint, problem in _find_incomplete(workspace, results).items():
-        names = first_ten(results[fingerprint])
-        try:
-            _record_result(workspace, fingerprint, *next(iter(results[fingerprint].items())))
-            repaired.append(f"{names}: {problem} in MLflow. Recorded from the files.")
-        except UserError as error:
-            failed.append(f"{names}: {problem} in MLflow. It can't be recorded: {describe_error(error)}")
+    results = results_in_git(workspace, commits)
+    damaged = damaged_runs(workspace, data=data)
+    in_git = [run for run in damaged if set(run.results) & set(results)]
+    failed = [
+        f"{_describe([run])} in MLflow. It can't be recorded again, because its result is in no experiment and not in "
+        f"the last {commits} commits. Delete the run if nobody needs it."
+        for run in damaged
+        if run not in in_git
+    ]
+    again, impossible = _record_incomplete(workspace, results, in_git)
+    repaired += again
+    failed += impossible
     stored = stored_results(workspace)  # again, because results were recorded
     repaired += _remove_duplicates(workspace, results, stored) + _mark_orphans(workspace, stored)
     print("".join(f"{line}\n" for line in repaired + failed), end="")
+    if impossible:
+        raise UserError(
+            f"{len(impossible)} of {len(results)} results in git have no complete run in MLflow. See above."
+        )
     if failed:
-        raise UserError(f"{len(failed)} of {len(results)} results in git have no complete run in MLflow. See above.")
+        raise UserError(f"{len(failed)} run(s) in MLflow have wrong files. See above.")
     print(f"verified: all {len(results)} results in git have one complete run in MLflow.")
+    if wrong:
+        raise UserError(f"{wrong} file(s) or folder(s) differ from dvc.lock. See above.")
+
+
+def _print_data_check(workspace: Workspace) -> int:
+    """Print which files differ from dvc.lock and return the number of lines."""
+    check = verify_data(workspace)
+    for problem in check.problems:
+        print(problem)
+    absent = f" Not on this machine: {first_ten(check.absent)}. Get them with `dvc pull`." if check.absent else ""
+    print(f"hashed: {check.files} files of dvc.lock and of DVC's cache.{absent}")
+    return len(check.problems)
+
+
+def _record_incomplete(
+    workspace: Workspace, results: dict[str, dict[str, str]], damaged: list[DamagedRun]
+) -> tuple[list[str], list[str]]:
+    """Delete damaged runs and record incomplete results. Return messages about repairs and about failures.
+
+    Damaged runs of which nothing can be recorded are kept.
+    """
+    for run in damaged:
+        delete_run(workspace, run.run)
+    repaired, failed, reported = [], [], set()
+    try:
+        for fingerprint, lacking in _find_incomplete(workspace, results).items():
+            reported.add(fingerprint)
+            runs = [run for run in damaged if fingerprint in run.results]
+            problem = f"damaged in MLflow ({_describe(runs)})" if runs else f"{lacking} in MLflow"
+            names = first_ten(results[fingerprint])
+            try:
+                _record_result(workspace, fingerprint, *next(iter(results[fingerprint].items())))
+                repaired.append(f"{names}: {problem}. Recorded from the files.")
+            except UserError as error:
+                failed.append(f"{names}: {problem}. It can't be recorded: {describe_error(error)}")
+    finally:
+        restore_unreplaced(workspace, damaged)
+    repaired += [
+        f"{run.name}: recorded twice. Run {run.run} was deleted." for run in damaged if not set(run.results) & reported
+    ]
+    return repaired, failed
+
+
+def _describe(runs: list[DamagedRun]) -> str:
+    problems = [f"{run.name}: {problem}" for run in runs for problem in run.problems]
+    return "; ".join(
+        [*problems[:MAX_PROBLEMS], *[f"{len(problems) - MAX_PROBLEMS} more"] * (len(problems) > MAX_PROBLEMS)]
+    )
 
 
 def results_in_git(workspace: Workspace, commits: int) -> dict[str, dict[str, str]]:
@@ -101,7 +161,7 @@ def _record_result(workspace: Workspace, fingerprint: str, name: str, revision: 
     with tempfile.TemporaryDirectory() as folder:
         copy = Workspace(Path(folder), main_repository=workspace.main_repository)
         _copy_result(workspace, revision, copy)
-        sync_result(copy, load_config(copy), experiment)
+        sync_result(copy, experiment, present=None)
     if fingerprint not in stored_results(workspace):
         raise UserError(f"{name} was made with code or parameters that this version can't record.")
 
@@ -113,27 +173,24 @@ def _copy_result(workspace: Workspace, revision: str, copy: Workspace) -> None:
     from naevi.inference.predictor import write_predictor  # lazy, because it imports torch
 
     files = DVCFileSystem(str(workspace.root), rev=revision)
-    for path in (
-        copy.params,
-        copy.lock,
-        copy.image_table,
-        copy.models,
-        copy.predictor,
-        copy.metrics,
-        copy.per_image,
-        copy.report_html,
-        copy.report_md,
-        copy.figures,
-    ):
+
+    def fetch(path: Path) -> None:
         name = copy.relative(path)
-        if path == copy.predictor and not files.exists(name):  # an older commit
-            write_predictor(copy, load_config(copy))
-            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             files.get(name, str(path), recursive=True)
         except Exception as error:  # caches and remotes raise many kinds of errors
             raise UserError(f"{name} is in no cache and no remote ({describe_error(error)[:100]}).") from error
+
+    fetch(copy.lock)
+    if files.exists(".dvcignore"):
+        fetch(copy.root / ".dvcignore")
+    record = read_record(copy)
+    for path in result_files(copy, record.config):
+        if path == copy.predictor and copy.relative(path) not in record.files:  # an older commit
+            write_predictor(copy, record.config)
+        else:
+            fetch(path)
 
 
 def _mark_orphans(workspace: Workspace, stored: dict[str, StoredResult]) -> list[str]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from naevi.evaluation.summary import COVERAGES, selective_dice
+from naevi.evaluation.summary import COVERAGES, scored_images, selective_dice
 from naevi.rendering.tables import Table
 from naevi.reporting.formatting import format_number
 from naevi.reporting.result import ReportData
@@ -14,13 +14,17 @@ from naevi.reporting.selection import select_worst
 CONFIDENCE_NOTE = (
     "Confidence is the expected Dice of a prediction, estimated from the probabilities of its pixels (soft Dice "
     "confidence, Borges, Pacheco, Silva, 2024, arXiv 2402.10665). It needs no mask, so it is available for new images "
-    "too. The upper bound ranks images by their true Dice."
+    "too. With more than two classes it is the mean over the predicted classes, and 0 if nothing is predicted. The "
+    "upper bound ranks images by their true Dice."
 )
 
 
 def failure_detection(result: ReportData) -> str:
-    """Return how well confidence ranks the images, and how many of the worst are among the least confident."""
-    images = result.per_image
+    """Return how well confidence ranks the images, and how many of the worst are among the least confident.
+
+    Images without a score are left out.
+    """
+    images = scored_images(result.per_image)
     worst = set(select_worst(images).image_id)
     n_rejected = len(images) - round(max(COVERAGES) / 100 * len(images))
     rejected = set(images.sort_values("confidence", kind="stable").image_id.head(n_rejected))

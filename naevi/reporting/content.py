@@ -4,6 +4,7 @@ from typing import Any
 
 from naevi.metrics import FAILURE_IOU
 from naevi.provenance import data_digest
+from naevi.rendering.data_sets import SYNTHETIC_LABEL
 from naevi.rendering.plots import order_diagnoses
 from naevi.reporting import data_checks, origin, scores, subgroups
 from naevi.reporting.confidence import CONFIDENCE_NOTE, failure_detection, selective_table
@@ -11,7 +12,7 @@ from naevi.reporting.formatting import format_number, format_numbers, join_words
 from naevi.reporting.image_tables import describe_worst
 from naevi.reporting.model_card import model_card
 from naevi.reporting.other_results import comparison_rows, has_published_results
-from naevi.reporting.result import DATASET_NAMES, SYNTHETIC_LABEL, ReportData
+from naevi.reporting.result import ReportData
 
 # The headings by their ids in the page, in an expert's order.
 SECTIONS = {
@@ -40,7 +41,7 @@ def _header(result: ReportData) -> dict[str, Any]:
     optional = {"others": has_published_results(result), "curves": result.curves is not None}
     return {
         "sections": {name: text for name, text in SECTIONS.items() if optional.get(name, True)},
-        "dataset_name": DATASET_NAMES[result.config.data.source],
+        "dataset_name": result.data_set,
         "heading": join_words(result.config.data.names()[1:]).capitalize(),
         "tested": scores.describe_test(result),
         "synthetic_label": SYNTHETIC_LABEL if result.is_synthetic else "",
@@ -53,7 +54,7 @@ def _header(result: ReportData) -> dict[str, Any]:
 def _scores(result: ReportData) -> dict[str, Any]:
     metrics, sides = result.metrics, result.statistics["all"]
     return {
-        "n_images": metrics["images"],
+        "n_images": metrics["images"] - metrics.get("unscored", 0),
         "n_failed": metrics["failed"],
         "failure_iou": FAILURE_IOU,
         "score_table": scores.score_table(metrics),
@@ -90,6 +91,9 @@ def _data(result: ReportData) -> dict[str, Any]:
         "citation": data_checks.PH2_CITATION if result.config.data.source == "ph2" else None,
         "dataset_table": data_checks.dataset_table(result.statistics),
         "checks": data_checks.data_checks(result),
+        "decisions": data_checks.decision_table(result.statistics),
+        "data_warnings": result.statistics["warnings"],
+        "data_set_digest": result.statistics["digest"],
         "data_digest": data_digest(result.image_table, result.image_table.image_id.tolist())["digest"],
     }
 

@@ -36,16 +36,31 @@ def dataset_table(statistics: dict[str, Any]) -> Table:
 
 def data_checks(result: ReportData) -> list[str]:
     """Return the checks that passed before anything was trained. If one fails, the pipeline stops."""
-    config, pairs = result.config, result.statistics["near_duplicates"]
+    config = result.config
     checks = ["Every mask has the size of its image and contains only values that data.classes declares."]
     if config.data.source == "ph2":
         checks.insert(0, "Every image and mask matches its SHA-256 pixel hash in data/ph2.csv.")
     if config.preprocess.empty_masks == "refuse":
         checks.append("No mask is empty.")
-    near_duplicates = (
-        f"Near-duplicates: {pairs} {'pair' if pairs == 1 else 'pairs'} of images whose 32 by 32 px gray thumbnails "
-        f"correlate at {result.statistics['near_duplicate_correlation']} or more."
+    return [*checks, _describe_near_duplicates(result)]
+
+
+def _describe_near_duplicates(result: ReportData) -> str:
+    pairs, threshold = result.statistics["near_duplicates"], result.statistics["near_duplicate_correlation"]
+    if threshold == "off":
+        return "Near-duplicates were not searched for (preprocess.near_duplicates is off)."
+    sentence = (
+        f"Near-duplicates: {pairs} {'pair' if pairs == 1 else 'pairs'} of images that look alike "
+        f"(correlation of {threshold} or more)."
     )
     if result.curves is not None:
-        near_duplicates += " The images of a pair are never split between training and test."
-    return [*checks, near_duplicates]
+        sentence += " The images of a pair are never split between training and test."
+    return sentence
+
+
+def decision_table(statistics: dict[str, Any]) -> Table | None:
+    """Return how files were read that can be read in several ways, and what was left out; None if nothing was."""
+    rows = [
+        [str(row[key]) for key in ("decision", "count", "examples", "parameter")] for row in statistics["decisions"]
+    ]
+    return Table(["decision", "number", "examples", "parameter"], rows) if rows else None

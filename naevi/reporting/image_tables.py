@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from naevi.evaluation.summary import subgroups
+from naevi.evaluation.summary import scored_images, subgroups
 from naevi.rendering.overlays import to_data_uri
 from naevi.rendering.tables import Table
 from naevi.reporting.formatting import format_number, format_percent
@@ -14,9 +14,12 @@ EXAMPLE_SCORES = ["dice", "iou", "sensitivity", "specificity", "confidence"]
 
 
 def image_rows(per_image: pd.DataFrame, ranks: dict[Any, Any]) -> list[dict[str, Any]]:
-    """Return a row for each image, the worst first. `ranks` has the rank of each image that is an example."""
-    area = subgroups(per_image)["area"]
-    order = per_image.assign(third=area).sort_values(["dice", "image_id"])
+    """Return a row for each image, the worst first and those without a score last.
+
+    `ranks` has the rank of each image that is an example.
+    """
+    area = subgroups(scored_images(per_image))["area"]
+    order = per_image.assign(third=area.reindex(per_image.index, fill_value="")).sort_values(["dice", "image_id"])
     return [
         {
             "id": str(row["image_id"]),
@@ -24,7 +27,7 @@ def image_rows(per_image: pd.DataFrame, ranks: dict[Any, Any]) -> list[dict[str,
             "diagnosis": str(row["diagnosis"]),
             "fold": str(row["fold"]),
             **{name: format_number(row[name]) for name in ("dice", "iou", "confidence")},
-            "exact_dice": f"{row['dice']:.6f}",  # the filter must find 0.6996 below 0.7
+            "exact_dice": f"{row['dice']:.6f}",  # the filter must find 0.6996 below 0.7, and never finds nan
             "hd95": format_number(row["hd95"], 1),
             "area": f"{100 * row['lesion_fraction']:.1f}",
             "third": row["third"],

@@ -2,10 +2,11 @@
 
 from naevi.config import ModelConfig
 from naevi.metrics import FAILURE_IOU
+from naevi.rendering.data_sets import DATASET_NAMES
 from naevi.reporting.confidence import failure_detection
 from naevi.reporting.formatting import format_interval, format_number, join_words
 from naevi.reporting.image_tables import describe_worst
-from naevi.reporting.result import DATASET_NAMES, ReportData
+from naevi.reporting.result import ReportData
 from naevi.reporting.scores import describe_test
 from naevi.reporting.subgroups import describe_weakest
 
@@ -48,9 +49,9 @@ def _describe_network(network: ModelConfig) -> str:
 
 
 def _describe_training_data(result: ReportData) -> str:
-    source = result.config.data.source if result.curves is not None else result.models[0]["dataset"]
+    name = result.data_set if result.curves is not None else DATASET_NAMES[result.models[0]["dataset"]]
     numbers = [
         f"{model['data']['train']['images']} ({model['item'] if model['item'] == 'all' else 'fold ' + model['item']})"
         for model in result.models
     ]
-    return f"{DATASET_NAMES[source]}. Number of training images of each model: {', '.join(numbers)}."
+    return f"{name}. Number of training images of each model: {', '.join(numbers)}."

@@ -7,7 +7,9 @@ from naevi.rendering.plots import DotPlotRow
 from naevi.rendering.tables import Table
 from naevi.reporting.formatting import format_interval, format_number, format_published
 from naevi.reporting.literature import published_results
-from naevi.reporting.result import RecordedResult, ReportData
+from naevi.reporting.result import ReportData
+from naevi.results.data_sets import are_versions, is_same
+from naevi.results.folders import WITHOUT_RECORD, PublishedResult
 
 
 def has_published_results(result: ReportData) -> bool:
@@ -16,18 +18,13 @@ def has_published_results(result: ReportData) -> bool:
 
 
 def comparison_rows(result: ReportData) -> list[dict[str, str]]:
-    """Return name, scores, protocol and source of this result, the recorded ones and the published ones."""
-    own = [
-        {
-            "name": name,
-            "dice": format_number(metrics["dice"]["mean"]),
-            "interval": format_interval(metrics["dice"]),
-            "iou": format_number(metrics["iou"]["mean"]),
-            "protocol": f"this pipeline, {metrics['images']} images" + (f", settings in {folder}" if folder else ""),
-            "source": "",
-        }
-        for name, folder, metrics in _own_results(result)
-    ]
+    """Return name, scores, protocol and source of this result, the recorded ones and the published ones.
+
+    The last rows are recorded results of other data sets, whose protocol says so.
+    """
+    same, other = _recorded_results(result)
+    own = [_own_row("this result", result.metrics, f"this pipeline, {result.metrics['images']} images")]
+    own += [_own_row(each.name, each.metrics, _protocol(each)) for each in same]
     published = [
         {
             "name": other.name,
@@ -39,7 +36,11 @@ def comparison_rows(result: ReportData) -> list[dict[str, str]]:
         }
         for other in published_results(result.config.data.source)
     ]
-    return own + published
+    elsewhere = [
+        _own_row(each.name, each.metrics, f"not comparable: {_other_data_set(result, each)}; {_protocol(each)}")
+        for each in other
+    ]
+    return own + published + elsewhere
 
 
 def comparison_table(result: ReportData) -> Table:
@@ -52,10 +53,11 @@ def comparison_table(result: ReportData) -> Table:
 
 
 def comparison_dots(result: ReportData) -> list[DotPlotRow]:
-    """Return a row of the dot plot for each result, with headings; this result has a color of its own."""
+    """Return a row of the dot plot for each result of this data set, with headings; this result has its own color."""
+    same, _ = _recorded_results(result)
+    scores = {"this result": result.metrics} | {each.name: each.metrics for each in same}
     own = [
-        DotPlotRow(name, *(metrics["dice"][key] for key in ("mean", "low", "high")))
-        for name, _, metrics in _own_results(result)
+        DotPlotRow(name, *(metrics["dice"][key] for key in ("mean", "low", "high"))) for name, metrics in scores.items()
     ]
     own[0] = own[0]._replace(color=VERMILION)
     published = [
@@ -64,11 +66,29 @@ def comparison_dots(result: ReportData) -> list[DotPlotRow]:
     return [DotPlotRow("this pipeline"), *own, DotPlotRow("published, protocols differ"), *published]
 
 
-def _own_results(result: ReportData) -> list[RecordedResult]:
-    """Return this result, then the recorded ones, best Dice first."""
-    recorded = sorted(result.recorded, key=lambda other: (-_mean_dice(other.metrics), other.name))
-    return [RecordedResult("this result", "", result.metrics), *recorded]
+def _own_row(name: str, metrics: dict[str, Any], protocol: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "dice": format_number(metrics["dice"]["mean"]),
+        "interval": format_interval(metrics["dice"]),
+        "iou": format_number(metrics["iou"]["mean"]),
+        "protocol": protocol,
+        "source": "",
+    }
 
 
-def _mean_dice(metrics: dict[str, Any]) -> float:
-    return float(metrics["dice"]["mean"])
+def _protocol(recorded: PublishedResult) -> str:
+    parts = [f"this pipeline, {recorded.metrics['images']} images", f"settings in {recorded.folder}"]
+    return ", ".join([*parts, *[WITHOUT_RECORD] * (not recorded.has_record)])
+
+
+def _other_data_set(result: ReportData, recorded: PublishedResult) -> str:
+    version = "another version of the " * are_versions(result.tested, recorded.data_set)
+    return f"{version}data set {recorded.data_set.label}"
+
+
+def _recorded_results(result: ReportData) -> tuple[list[PublishedResult], list[PublishedResult]]:
+    """Return the recorded results of this data set and those of others, best Dice first."""
+    best_first = sorted(result.recorded, key=lambda other: (-float(other.metrics["dice"]["mean"]), other.name))
+    same = [other for other in best_first if is_same(result.tested, other.data_set)]
+    return same, [other for other in best_first if other not in same]

@@ -4,6 +4,7 @@ Neither contains a date, host, commit or duration: the same result gives the sam
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from matplotlib.figure import Figure
 from naevi.config import Config
 from naevi.evaluation.calibration import risk_coverage_curve
 from naevi.evaluation.summary import average_classes
-from naevi.files import atomic_folder, read_csv, read_json, write_text
+from naevi.files import atomic_folder, read_json, write_text
 from naevi.images import write_image
-from naevi.provenance import result_fingerprint
+from naevi.record import result_fingerprint
 from naevi.rendering import plots
 from naevi.rendering.overlays import OUTCOMES
 from naevi.rendering.pages import environment
@@ -25,27 +26,59 @@ from naevi.reporting.content import report_content
 from naevi.reporting.dependencies import find_lock_file, read_dependencies
 from naevi.reporting.image_tables import example_content, image_rows, worst_table
 from naevi.reporting.other_results import comparison_dots, comparison_table, has_published_results
-from naevi.reporting.result import RecordedResult, ReportData
+from naevi.reporting.result import ReportData
 from naevi.reporting.scores import headline_table
 from naevi.reporting.selection import EXAMPLE_GROUPS, ExampleImage, load_examples, select_examples
 from naevi.reporting.subgroups import subgroup_dots
+from naevi.results.folders import read_all_published
+from naevi.tables import (
+    read_image_table,
+    read_per_image,
+    read_reliability,
+    read_risk_coverage,
+    read_thresholds,
+)
 from naevi.workspace import Workspace
 
 
+def shown_files(workspace: Workspace, config: Config) -> list[Path]:
+    """Return the files and folders of a cross-validation that its report shows."""
+    return [
+        workspace.data_statistics,
+        workspace.image_table,
+        *(workspace.model(name) for name in config.model_names()),
+        workspace.predictions,
+        workspace.metrics,
+        workspace.per_image,
+        workspace.curves,
+        workspace.reliability,
+        workspace.thresholds,
+        workspace.risk_coverage,
+    ]
+
+
 def publish_report(
-    workspace: Workspace, config: Config, models: list[dict[str, Any]], curves: pd.DataFrame | None
+    workspace: Workspace,
+    config: Config,
+    models: list[dict[str, Any]],
+    curves: pd.DataFrame | None,
+    lacking: Iterable[str] = (),
 ) -> None:
     """Write the report of the scores, images, masks and predictions in the workspace.
 
-    `models` and `curves` are those of `ReportData`.
+    `models` and `curves` are those of `ReportData`, `lacking` the parameters that were added after the result.
     """
-    result = read_result(workspace, config, models, curves)
+    result = read_result(workspace, config, models, curves, lacking)
     examples = load_examples(select_examples(result.per_image), workspace.raw, workspace.predictions)
     write_report(workspace, result, examples)
 
 
 def read_result(
-    workspace: Workspace, config: Config, models: list[dict[str, Any]], curves: pd.DataFrame | None
+    workspace: Workspace,
+    config: Config,
+    models: list[dict[str, Any]],
+    curves: pd.DataFrame | None,
+    lacking: Iterable[str] = (),
 ) -> ReportData:
     """Return the data of the report from the files in the workspace."""
     metrics = read_json(workspace.metrics)
@@ -53,21 +86,18 @@ def read_result(
     return ReportData(
         config=config,
         metrics=metrics,
-        per_image=average_classes(read_csv(workspace.per_image)),
+        per_image=average_classes(read_per_image(workspace.per_image)),
         curves=curves,
-        reliability=read_csv(workspace.reliability),
-        thresholds=read_csv(workspace.thresholds),
-        risk_coverage=read_csv(workspace.risk_coverage),
-        image_table=read_csv(workspace.image_table),
+        reliability=read_reliability(workspace),
+        thresholds=read_thresholds(workspace),
+        risk_coverage=read_risk_coverage(workspace),
+        image_table=read_image_table(workspace),
         statistics=read_json(workspace.data_statistics),
         models=models,
-        recorded=[
-            RecordedResult(path.parent.name, workspace.relative(path.parent), read_json(path))
-            for path in sorted(workspace.results.glob(f"*/{workspace.metrics.name}"))
-        ],
+        recorded=read_all_published(workspace),
         inputs=_input_hashes(workspace) | ({lock_file.name: _sha256(lock_file)} if lock_file else {}),
         dependencies=read_dependencies(lock_file),
-        fingerprint=result_fingerprint(config, models, metrics),
+        fingerprint=result_fingerprint(config, models, metrics, lacking),
     )
 
 

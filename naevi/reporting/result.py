@@ -1,23 +1,15 @@
 """The data of a report."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from naevi.config import Config, ModelConfig
+from naevi.rendering.data_sets import DATASET_NAMES, SYNTHETIC_LABEL
 from naevi.reporting.dependencies import Dependencies
-
-DATASET_NAMES = {"ph2": "PH2", "phantoms": "synthetic images", "folder": "own images"}
-SYNTHETIC_LABEL = "phantoms, not patients"
-
-
-class RecordedResult(NamedTuple):
-    """A result in reports/results: its name, its folder as git names it, and its metrics.json."""
-
-    name: str
-    folder: str
-    metrics: dict[str, Any]
+from naevi.results.data_sets import DataSet
+from naevi.results.folders import PublishedResult
 
 
 @dataclass(frozen=True)
@@ -51,15 +43,30 @@ class ReportData:
     image_table: pd.DataFrame
     statistics: dict[str, Any]
     models: list[dict[str, Any]]
-    recorded: list[RecordedResult]
+    recorded: list[PublishedResult]
     inputs: dict[str, str]
     dependencies: Dependencies
     fingerprint: str
 
     @property
+    def data_set(self) -> str:
+        """Return what the data set is called."""
+        return (
+            self.config.data.data_set()
+            if self.config.data.source == "folder"
+            else DATASET_NAMES[self.config.data.source]
+        )
+
+    @property
     def is_synthetic(self) -> bool:
         """Whether the images are synthetic, which every page and plot then says."""
         return self.config.data.source == "phantoms"
+
+    @property
+    def tested(self) -> DataSet:
+        """Return which images were tested."""
+        data = self.config.data
+        return DataSet(data.source, data.data_set(), self.statistics.get("digest") or "")
 
     @property
     def plot_title(self) -> str:

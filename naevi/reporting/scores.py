@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 from naevi.metrics import FAILURE_IOU
+from naevi.rendering.data_sets import DATASET_NAMES
 from naevi.rendering.tables import Table
 from naevi.reporting.formatting import format_interval, format_number, format_numbers
-from naevi.reporting.result import DATASET_NAMES, ReportData
+from naevi.reporting.result import ReportData
 
 # The label and the number of decimals of each score, the most important first.
 SCORE_LABELS = {
@@ -25,6 +26,10 @@ SCORE_LABELS = {
     "confidence": ("confidence (expected Dice)", 3),
 }
 POOLED_LABELS = {"dice": "Dice", "iou": "IoU"}
+ABSENT_CLASSES_NOTE = (
+    "The score of an image is the mean over its classes. A class that is neither in the mask nor in the prediction is "
+    "left out of it. A class that is predicted but not in the mask has a Dice and an IoU of 0."
+)
 
 
 def describe_test(result: ReportData) -> str:
@@ -47,8 +52,9 @@ def describe_test(result: ReportData) -> str:
 
 
 def describe_scores(result: ReportData) -> str:
-    """Return how the headline scores were computed, and how many images failed or are empty."""
+    """Return how the headline scores were computed, and how many images failed, are empty or have no score."""
     scores = result.metrics
+    several, unscored = "by_class" in scores, scores.get("unscored", 0)  # older results lack the latter
     sensitivity, specificity = (
         format_number(scores[name].get("mean", math.nan)) for name in ("sensitivity", "specificity")
     )
@@ -56,15 +62,21 @@ def describe_scores(result: ReportData) -> str:
         f"Scores are computed for each image and then averaged. Mean sensitivity is {sensitivity}, mean specificity "
         f"{specificity}. The interval is a bootstrap over the images ({result.config.evaluate.resamples:,} samples). "
         "It doesn't include the variation between training runs.",
-        f"{scores['failed']} of {scores['images']} images have an IoU below {FAILURE_IOU}, which ISIC 2018 counted as "
-        "failed.",
+        f"{scores['failed']} of {scores['images'] - unscored} images have an IoU below {FAILURE_IOU}, which ISIC 2018 "
+        "counted as failed.",
     ]
+    if several:
+        sentences.append(ABSENT_CLASSES_NOTE)
     if scores["empty_masks"]:
-        sentences.append(
-            f"{scores['empty_masks']} masks are empty: their Dice and IoU are 1 if nothing was predicted, otherwise 0."
-        )
+        rule = "" if several else ": their Dice and IoU are 1 if nothing was predicted, otherwise 0"
+        sentences.append(f"{scores['empty_masks']} masks are empty{rule}.")
     if scores["empty_predictions"]:
         sentences.append(f"{scores['empty_predictions']} predictions are empty.")
+    if several:
+        sentences.append(
+            f"Images that have no score, because mask and prediction are empty: {unscored} of {scores['images']}. They "
+            "are left out of all means."
+        )
     return " ".join(sentences)
 
 
@@ -98,23 +110,22 @@ def part_table(metrics: dict[str, Any]) -> Table | None:
     """Return the mean scores of the test and validation parts, or None for an external validation."""
     if "val" not in metrics:
         return None
-    parts = {"test": {key: metrics[key]["mean"] for key in POOLED_LABELS}, "validation": metrics["val"]}
+    validation = dict.fromkeys(POOLED_LABELS, math.nan) | metrics["val"]  # its images may have no score
+    parts = {"test": {key: metrics[key]["mean"] for key in POOLED_LABELS}, "validation": validation}
     rows = [[name, *(format_number(scores[key]) for key in POOLED_LABELS)] for name, scores in parts.items()]
     return Table(["part", *POOLED_LABELS.values()], rows)
 
 
 def class_table(metrics: dict[str, Any]) -> Table | None:
-    """Return the mean scores of each class, or None if there is only one besides the background."""
-    rows = [
-        [
-            name,
-            str(scores["images"]),
-            format_number(scores["dice"]),
-            format_interval(scores),
-            format_number(scores["iou"]),
-        ]
-        for name, scores in metrics.get("by_class", {}).items()
-    ]
+    """Return the mean scores of each class, or None if there is only one besides the background.
+
+    `images` is the number of images that have a score for the class.
+    """
+    rows = []
+    for name, scores in metrics.get("by_class", {}).items():
+        values = dict.fromkeys(("dice", "low", "high", "iou"), math.nan) | scores  # a class may be in no image
+        dice, iou = (format_number(values[key]) for key in ("dice", "iou"))
+        rows.append([name, str(scores["images"]), dice, format_interval(values), iou])
     return Table(["class", "images", "Dice", "95 % interval", "IoU"], rows) if rows else None
 
 
@@ -122,10 +133,9 @@ def fold_table(result: ReportData) -> Table | None:
     """Return the test scores of each fold, and its validation scores after the last epoch, at the training size."""
     if result.curves is None:
         return None
-    last = result.curves.groupby("model").last()
+    last = result.curves.drop_duplicates("model", keep="last").set_index("model")  # .last() would skip NaN
     rows = []
     for fold, scores in result.metrics["fold"].items():
-        number = int((result.per_image.fold == int(fold)).sum())
         values = (scores["dice"], last.val_dice[fold], scores["iou"], last.val_iou[fold])
-        rows.append([fold, str(number), *map(format_number, values)])
+        rows.append([fold, str(scores["images"]), *map(format_number, values)])
     return Table(["fold", "images", "Dice", "validation Dice", "IoU", "validation IoU"], rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from naevi.evaluation.summary import scored_images
 from naevi.images import Pixels, read_image, read_mask
 from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask
 
@@ -38,10 +39,10 @@ class ExampleImage:
 def select_examples(per_image: pd.DataFrame) -> pd.DataFrame:
     """Return the worst, median and best rows by Dice, EXAMPLES_PER_GROUP of each, or fewer if there are few images.
 
-    `per_image` has one row for each image. No image is selected twice. Added columns: group; rank (by Dice, 1 is the
-    worst); confidence_rank (1 is the least confident).
+    `per_image` has one row for each image. No image is selected twice, and none without a score. Added columns: group;
+    rank (by Dice, 1 is the worst); confidence_rank (1 is the least confident).
     """
-    order = per_image.sort_values(["dice", "image_id"], ignore_index=True)
+    order = scored_images(per_image).sort_values(["dice", "image_id"], ignore_index=True)
     order["confidence_rank"] = order.confidence.rank(method="first").astype(int)
     number = max(1, min(EXAMPLES_PER_GROUP, len(order) // 3))
     starts = dict(zip(EXAMPLE_GROUPS, (0, (len(order) - number) // 2, len(order) - number), strict=True))

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from naevi.evaluation.summary import subgroups
+from naevi.evaluation.summary import scored_images, subgroups
 from naevi.metrics import FAILURE_IOU
 from naevi.rendering.plots import DotPlotRow, order_diagnoses
 from naevi.rendering.tables import Table
@@ -44,14 +44,18 @@ class Subgroup(NamedTuple):
 
 
 def list_subgroups(result: ReportData) -> list[Subgroup]:
-    """Return the subgroups in the order of SUBGROUP_LABELS. An external validation has no folds."""
-    labels = subgroups(result.per_image) | {"fold": result.per_image.fold.astype(str)}
+    """Return the subgroups in the order of SUBGROUP_LABELS. An external validation has no folds.
+
+    Images without a score belong to none.
+    """
+    images = scored_images(result.per_image)
+    labels = subgroups(images) | {"fold": images.fold.astype(str)}
     listed = []
     for key, (heading, names) in SUBGROUP_LABELS.items():
         scores = result.metrics.get("fold" if key == "fold" else f"by_{key}", {})
         order = names or (order_diagnoses(scores) if key == "diagnosis" else scores)
         for name in (name for name in order if name in scores):
-            rows = result.per_image[labels[key] == name]
+            rows = images[labels[key] == name]
             low, high = (format_percent(end) for end in (rows.lesion_fraction.min(), rows.lesion_fraction.max()))
             details = f", {low} to {high} of the image" if key == "area" else ""
             failed = int((rows.iou < FAILURE_IOU).sum())

@@ -1,22 +1,30 @@
 """Registered models in MLflow. The alias `champion` marks the one in use."""
 
 import atexit
+import logging
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from naevi.config import parse_config, read_yaml
+from naevi.config import parse_record, read_yaml
 from naevi.errors import UserError, describe_error
 from naevi.files import read_csv
 from naevi.tracking import store
+from naevi.tracking.artifacts import logged_models
 from naevi.tracking.store import EXPERIMENT, FINISHED, search_runs, tracking_uri
 from naevi.workspace import Workspace
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
 CHAMPION = "champion"
 MAX_ERROR_CHARACTERS = 200
+
+logger = logging.getLogger(__name__)
 
 
 class FinishedResult(NamedTuple):
@@ -33,17 +41,23 @@ class Champion(NamedTuple):
     version: str
     before: str | None  # version of the champion before this one
     run: str  # id of the result's run
-    per_image: pd.DataFrame  # the result's per_image.csv
+    source: str  # its data.source, empty if the run is lost
+    data_set: str  # what its data set is called, empty if it was recorded before data sets had names
+    digest: str  # of its data set, likewise
 
 
 def finished_results(workspace: Workspace) -> list[FinishedResult]:
-    """Return the finished results, the oldest first."""
+    """Return the finished results, the oldest first. Those without a per_image.csv are left out with a warning."""
     client, experiment_id = store.connect(workspace)
     results = []
     for run in search_runs(client, experiment_id, f"{FINISHED} and tags.kind = 'result'"):
-        models = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
         run_id = str(run.info.run_id)
-        results.append(FinishedResult(run_id, models[0] if models else None, _read_per_image(workspace, run_id)))
+        try:
+            per_image = read_per_image(workspace, run_id)
+        except UserError as error:
+            logger.warning("MLflow's run %s is left out: %s", run.info.run_name, error)
+        else:
+            results.append(FinishedResult(run_id, next(iter(logged_models(run)), None), per_image))
     return results
 
 
@@ -55,7 +69,24 @@ def find_champion(workspace: Workspace) -> Champion | None:
         return None
     version = client.get_model_version_by_alias(EXPERIMENT, CHAMPION)
     run_id = str(version.run_id)
-    return Champion(str(version.version), version.tags.get("before"), run_id, _read_per_image(workspace, run_id))
+    run = _find_run(client, run_id)
+    tags, params = (run.data.tags, run.data.params) if run else ({}, {})
+    digest = tags.get("data", "")
+    data_set = tags["dataset"] if digest else ""
+    before = version.tags.get("before")
+    return Champion(str(version.version), before, run_id, params.get("data.source", ""), data_set, digest)
+
+
+def _find_run(client: "MlflowClient", run_id: str) -> "Run | None":
+    """Return a run, also a deleted one, or None if the store doesn't have it anymore."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
 
 def register_champion(workspace: Workspace, result: FinishedResult, tags: dict[str, str]) -> str:
@@ -75,13 +106,21 @@ def set_champion(workspace: Workspace, version: str) -> None:
     store.connect(workspace)[0].set_registered_model_alias(EXPERIMENT, CHAMPION, version)
 
 
-def _read_per_image(workspace: Workspace, run_id: str) -> pd.DataFrame:
+def read_per_image(workspace: Workspace, run_id: str) -> pd.DataFrame:
+    """Return the per_image.csv of a result's run. Raises UserError with the place where MLflow expects it."""
+    client, _ = store.connect(workspace)
     import mlflow
 
-    file = mlflow.artifacts.download_artifacts(
-        run_id=run_id, artifact_path=workspace.per_image.name, tracking_uri=tracking_uri(workspace)
-    )
-    return read_csv(Path(file))
+    name, uri = workspace.per_image.name, tracking_uri(workspace)
+    try:
+        return read_csv(Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=uri)))
+    except Exception as error:  # of MLflow, sqlalchemy, requests, pandas or the file system
+        run = _find_run(client, run_id)
+        place = run.info.artifact_uri if run else f"MLflow's store {uri}, like its run {run_id},"
+        raise UserError(
+            f"{name} is missing in {place} or can't be read. Bring the files back, or record the result again with "
+            "`make verify`."
+        ) from error
 
 
 def download_model(workspace: Workspace, address: str) -> Path:
@@ -119,7 +158,7 @@ def _with_settings(model: Path, download: Path) -> Path:
     params = next(iter(sorted(download.rglob("params.yaml"))), None)
     if (model / SETTINGS).exists() or params is None:
         return model
-    config = parse_config(read_yaml(params))
+    config = parse_record(read_yaml(params))
     temporary = Path(tempfile.mkdtemp(prefix="naevi-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     copy = Path(shutil.copytree(model, temporary / "model"))

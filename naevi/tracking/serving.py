@@ -14,8 +14,9 @@ from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ColSpec, Schema
 
+from naevi.datasets.decoding import read_new_image
 from naevi.errors import UserError
-from naevi.images import Pixels, read_image, write_mask
+from naevi.images import Pixels, write_mask
 from naevi.inference import segmenter
 from naevi.inference.segmenter import load_segmenter
 
@@ -49,7 +50,10 @@ class ServedModel(PythonModel):
         for start in range(0, len(contents), segmenter.BATCH_SIZE):
             batch = enumerate(contents[start : start + segmenter.BATCH_SIZE], start=start + 1)
             try:
-                images = [read_image(bytes(content), f"image {number}") for number, content in batch]
+                images = [
+                    read_new_image(bytes(content), f"image {number}", self._segmenter.reading)
+                    for number, content in batch
+                ]
             except UserError as error:
                 raise MlflowException.invalid_parameter_value(str(error)) from None
             masks += [_png(self._segmenter.mask(probability)) for probability in self._segmenter.probabilities(images)]

@@ -14,6 +14,7 @@ import psutil
 from filelock import FileLock
 
 from naevi.errors import UserError, describe_error
+from naevi.tracking.relocation import follow_move
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def connect(workspace: Workspace) -> "tuple[MlflowClient, str]":
     artifacts = workspace.mlflow_artifacts.as_uri() if uri.startswith("sqlite:") else None
     try:
         with store_lock(workspace):
+            if not os.environ.get(URI_VARIABLE):
+                follow_move(workspace, EXPERIMENT)
             client = mlflow.MlflowClient(uri)
             return client, _experiment_id(client, artifacts)
     except Exception as error:  # of sqlalchemy, requests or MLflow

@@ -13,7 +13,7 @@ from naevi.experiments.named_results import NamedResult
 from naevi.experiments.statistics import Comparison, compare_scores, pair_results
 from naevi.workspace import Workspace
 from tests import pipeline
-from tests.experiments.helpers import git, per_image
+from tests.experiments.helpers import git, per_image, write_result, write_scores
 from tests.helpers import HERE, ROOT
 
 
@@ -46,10 +46,9 @@ def first_repository(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespac
     git(folder, "init", "--quiet")
     pipeline.run(folder, "dvc", "init", "--quiet")
     (folder / ".gitignore").write_text("/.cache/\n")
-    workspace.per_image.parent.mkdir()
 
     def commit(dice: float) -> str:
-        per_image([dice, 0.9]).to_csv(workspace.per_image, index=False)
+        write_result(workspace, per_image([dice, 0.9]))
         git(folder, "add", "--all")
         git(folder, "commit", "--quiet", "--message", f"Dice {dice}")
         return git(folder, "rev-parse", "HEAD")
@@ -59,10 +58,9 @@ def first_repository(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespac
     git(folder, "update-ref", f"refs/exps/{second[:2]}/{second[2:]}/tried", tried)
     git(folder, "reset", "--quiet", "--hard", second)
     for name, dice in (("kept", 0.3), ("other", 0.4)):  # the first has the scores of the experiment
-        (workspace.results / name).mkdir(parents=True)
-        per_image([dice, 0.9]).to_csv(workspace.results / name / "per_image.csv", index=False)
+        write_scores(workspace.results / name, per_image([dice, 0.9]))
         (workspace.results / name / "overrides.txt").touch()
-    per_image([0.5, 0.9]).to_csv(workspace.per_image, index=False)
+    write_result(workspace, per_image([0.5, 0.9]))
     return SimpleNamespace(folder=folder, first=first, second=second, tried=tried)
 
 

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from naevi.errors import UserError
 from naevi.experiments.changed_images import changed_images
 from naevi.experiments.comparison import comparison_html, comparison_markdown, comparison_text, write_comparison
 from naevi.experiments.demo import set_parameters
+from naevi.experiments.named_results import load_result
 from naevi.experiments.published import DEFAULT
 from naevi.workspace import Workspace
-from tests.experiments.helpers import count_bars, per_image
+from tests.experiments.helpers import count_bars, per_image, write_result
 from tests.helpers import HERE, ROOT
 
 
@@ -59,6 +61,31 @@ def test_images_of_only_one_result_are_counted(compare: Callable) -> None:
     assert "Only images that are in both results are compared: 1. A has 3 more and B has 1 more." in comparison_text(
         comparison
     )
+
+
+def test_images_without_a_score_are_counted(compare: Callable) -> None:
+    """Both classes are absent from i1, so it has no score. A has one for i0 and i2."""
+    one = per_image([0.5, float("nan"), 0.7], tp=[1, 0, 1], fp=0, fn=0)
+    rows = pd.concat([one.assign(**{"class": name}) for name in "xy"])
+
+    printed = comparison_text(compare(rows, rows.assign(dice=rows.dice + 0.1)))
+
+    assert "1 of the 3 images are left out, because at least one of the results has no score for them" in printed
+    assert re.search(r"^Dice +0\.6000 +0\.7000 +\+0\.1000 ", printed, flags=re.MULTILINE)
+    assert "left out" not in comparison_text(compare(per_image([0.5, 0.6]), per_image([0.5, 0.7])))
+
+
+def test_a_table_may_lack_the_score_of_an_absent_class_only(repository: SimpleNamespace) -> None:
+    """Of three classes, i0 lacks one. If the counts say that a class is there, its Dice must be, too."""
+    rows = pd.concat([per_image([0.5, 0.6], tp=1, fp=0, fn=0, **{"class": name}) for name in "xy"], ignore_index=True)
+    rows.loc[0, ["dice", "iou"]] = float("nan")
+    rows.loc[0, "tp"] = 0
+    write_result(HERE, rows)
+
+    assert load_result(HERE, "workspace").per_image.dice.isna().tolist() == [True, False, False, False]
+    write_result(HERE, rows.assign(tp=1))
+    with pytest.raises(UserError, match=r"has rows without dice, iou\. Use another result\.$"):
+        load_result(HERE, "workspace")
 
 
 def test_a_diagnosis_is_shown_if_one_result_has_it(compare: Callable) -> None:

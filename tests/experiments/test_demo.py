@@ -1,5 +1,6 @@
 """The demo has a repository of its own, and the committed results don't change."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def test_the_demo_repository_is_the_code_with_synthetic_images(tmp_path: Path) -
     assert git_status() == before
     demo = Workspace(tmp_path / "demo")
     assert load_config(demo).data.source == "phantoms"
+    assert (demo.root / load_config(demo).data.path).exists()  # a dependency of download
     assert demo.pipeline.read_bytes() == CLONE.pipeline.read_bytes()
     for left_out in (demo.lock, demo.split, demo.metrics, demo.report_md):
         assert not left_out.exists()
@@ -37,6 +39,16 @@ def test_a_demo_made_again_keeps_what_was_computed(tmp_path: Path) -> None:
     make_demo(CLONE, tmp_path / "demo", DEMO_PARAMETERS)
 
     assert (tmp_path / "demo" / "mlflow.db").read_text() == "kept"
+
+
+def test_the_demo_works_beside_own_images(tmp_path: Path) -> None:
+    """Own images are not in git, so a demo doesn't have them."""
+    file = Path(shutil.copy(CLONE.params, tmp_path))
+    set_parameters(file, ["data.source=folder", "data.path=data/photographs"])
+
+    set_parameters(file, DEMO_PARAMETERS)
+
+    assert load_config(Workspace(tmp_path)).data.path == "data/ph2.csv"
 
 
 def test_setting_parameters_keeps_comments_and_types(tmp_path: Path) -> None:

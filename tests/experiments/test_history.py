@@ -9,7 +9,7 @@ import pytest
 
 from naevi.experiments.history import history_table
 from tests import pipeline
-from tests.experiments.helpers import count_bars, git
+from tests.experiments.helpers import count_bars, git, per_image, write_result
 from tests.helpers import HERE, ROOT
 
 
@@ -117,6 +117,40 @@ def test_experiments_are_listed_below_the_commit_with_the_metrics_of_their_basel
     assert rows[1][4] == "+0.2000"
     assert rows[4] == [failed[:7], "↳ failed", "reports/metrics.json can't be read", "", ""]
     assert "Experiments that started from other commits: far." in table
+
+
+def test_changes_are_those_within_a_data_set(folder: Path) -> None:
+    """PH2, then own images, then PH2 again, then another version of the own images."""
+    git(folder, "init", "--quiet")
+    own = {"source": "folder", "path": "photos", "name": "moles"}
+    for dice, digest, data in ((0.5, "a", {}), (0.25, "b", own), (0.75, "a", {}), (0.375, "c", own)):
+        write_result(HERE, per_image([dice, dice]), digest=digest * 64, **data)
+        commit(folder, f"Dice {dice}")
+
+    table = history_table(HERE, 20)
+
+    assert [row[1:3] + row[5:] for row in cells(table)] == [
+        ["Dice 0.375", "moles (cccccccc)", ""],
+        ["Dice 0.75", "ph2", "+0.2500"],
+        ["Dice 0.25", "moles (bbbbbbbb)", ""],
+        ["Dice 0.5", "ph2", ""],
+    ]
+    assert "With several data sets, the change is relative to the next commit below with the same one." in table
+
+
+def test_scores_that_the_record_of_their_commit_does_not_list_are_not_shown(folder: Path) -> None:
+    git(folder, "init", "--quiet")
+    write_result(HERE, per_image([0.5, 0.5]))
+    commit(folder, "First")
+    revision = commit(folder, "Edited", metrics(0.9))
+
+    assert cells(history_table(HERE, 20))[0] == [
+        revision[:7],
+        "Edited",
+        f"reports/metrics.json at {revision[:7]} isn't the file that dvc.lock lists there",
+        "",
+        "",
+    ]
 
 
 def test_a_branch_without_metrics_is_reported(folder: Path) -> None:

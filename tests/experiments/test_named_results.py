@@ -9,11 +9,11 @@ import pytest
 from naevi.errors import UserError
 from naevi.evaluation.summary import average_classes
 from naevi.experiments.named_results import load_result, other_results
-from naevi.experiments.published import published_names
 from naevi.files import read_json
 from naevi.images import write_image, write_mask
+from naevi.results.folders import published_names
 from naevi.workspace import Workspace
-from tests.experiments.helpers import git, per_image
+from tests.experiments.helpers import git, per_image, write_scores
 from tests.helpers import HERE, ROOT
 
 DICE = {"workspace": 0.5, "default": 0.2, "kept": 0.3, "other": 0.4, "tried": 0.3, "HEAD~1": 0.1}
@@ -85,7 +85,7 @@ def test_a_table_that_cannot_be_used_is_refused(text: str | None, expected: str,
 
 
 def test_corrupt_results_are_left_out_of_the_others(repository: SimpleNamespace) -> None:
-    per_image([0.7, 0.9]).to_csv(HERE.results / "kept" / "per_image.csv", index=False)
+    write_scores(HERE.results / "kept", per_image([0.7, 0.9]))
     (HERE.results / "other" / "per_image.csv").write_text("spoilt")
 
     assert [result.per_image.dice[0] for result in other_results(HERE)] == [0.2, 0.3, 0.7]

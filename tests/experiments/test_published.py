@@ -2,19 +2,19 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from naevi.config import load_config
+from naevi.config import load_config, read_yaml
 from naevi.errors import UserError
 from naevi.experiments.demo import commit, set_parameters
-from naevi.experiments.published import BEGIN_MARK, END_MARK, update_readme
-from naevi.files import read_json, write_json
+from naevi.experiments.published import BEGIN_MARK, END_MARK, results_table, update_readme
+from naevi.files import read_json
 from naevi.metrics import overlap_scores
 from naevi.workspace import Workspace
 from tests import pipeline
+from tests.experiments.helpers import md5, per_image, write_result, write_scores
 from tests.helpers import HERE, ROOT
 
 NAMES = [file.parent.name for file in sorted((ROOT / HERE.results).glob("*/overrides.txt"))]
@@ -43,7 +43,7 @@ def test_committed_scores_are_those_of_their_images(folder: Path) -> None:
     assert len(images) == metrics["images"] == 200
     assert images.dice.mean() == pytest.approx(metrics["dice"]["mean"], abs=1e-6)
     assert images.iou.mean() == pytest.approx(metrics["iou"]["mean"], abs=1e-6)
-    again = overlap_scores(images)
+    again = overlap_scores(images, classes=2)
     assert again.dice.to_numpy() == pytest.approx(images.dice.to_numpy(), abs=1e-6)
 
 
@@ -57,17 +57,12 @@ def test_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
         set_parameters(file, ["train.lrr=1"])
 
 
-def metrics(dice: float) -> dict[str, Any]:
-    interval = {"mean": dice, "low": dice - 0.1, "high": dice + 0.1, "p05": 0.25}
-    return {"dice": interval, "iou": interval, "val": {"dice": 0.5}, "images": 2}
-
-
 @pytest.fixture
 def two_results(folder: Path) -> Path:
-    for name, dice in (("reports", 0.5), ("reports/results/better", 0.75)):
-        (folder / name).mkdir(parents=True)
-        write_json(folder / name / "metrics.json", metrics(dice))
-    (folder / "reports/results/better/overrides.txt").touch()
+    """Return a workspace with a result, and a better one that was published before there were records."""
+    write_result(HERE, per_image([0.4, 0.6], iou=0.5))
+    write_scores(HERE.results / "better", per_image([0.7, 0.8], iou=0.75))
+    (HERE.results / "better/overrides.txt").touch()
     return folder
 
 
@@ -81,10 +76,45 @@ def test_the_table_is_written_between_its_marks_best_result_first(two_results: P
         f"before\n{BEGIN_MARK}"
         "| result | Dice [95 % interval] | IoU [95 % interval] | 5th percentile of Dice | validation Dice | images |\n"
         "|---|---|---|---|---|---|\n"
-        "| better | 0.7500 [0.6500, 0.8500] | 0.7500 [0.6500, 0.8500] | 0.250 | 0.5000 | 2 |\n"
+        "| better† | 0.7500 [0.6500, 0.8500] | 0.7500 [0.6500, 0.8500] | 0.250 | 0.5000 | 2 |\n"
         "| default | 0.5000 [0.4000, 0.6000] | 0.5000 [0.4000, 0.6000] | 0.250 | 0.5000 | 2 |\n"
+        "\n† without record\n"
         f"{END_MARK}after\n"
     )
+
+
+def test_results_of_another_data_set_come_last_in_the_table(two_results: Path) -> None:
+    """The default is of PH2. `first` is of moles, `better` is PH2's and `best` of other synthetic images."""
+    for name, dice, dataset in (("best", 0.9, "phantoms"), ("first", 0.1, "folder")):
+        write_scores(HERE.results / name, per_image([dice, dice], dataset=dataset))
+        (HERE.results / name / "overrides.txt").touch()
+
+    lines = results_table(HERE).splitlines()
+
+    assert lines[0].startswith("| result | data set | Dice [95 % interval] |")
+    rows = [line.split(" | ")[:2] for line in lines[2:6]]
+    assert rows == [
+        ["| better†", "ph2"],
+        ["| default", "ph2"],
+        ["| first†", "folder"],
+        ["| best†", "phantoms"],
+    ]
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "per_image.csv"])
+def test_an_edited_published_file_is_not_shown(file: str, two_results: Path) -> None:
+    path = HERE.results / "better" / file
+    path.write_text(path.read_text().replace("0.7", "0.9"))
+
+    with pytest.raises(UserError, match=r"^reports/results/better/metrics\.json contradicts its per_image\.csv: dice"):
+        results_table(HERE)
+
+
+def test_an_edited_result_in_the_workspace_is_not_shown(two_results: Path) -> None:
+    HERE.metrics.write_text(HERE.metrics.read_text().replace('"mean": 0.5', '"mean": 0.6'))
+
+    with pytest.raises(UserError, match=r"dvc\.lock records: reports/metrics\.json has changed\. Run `dvc repro`"):
+        results_table(HERE)
 
 
 @pytest.mark.parametrize("text", ["no marks\n", f"only\n{BEGIN_MARK}rest\n", f"{END_MARK}{BEGIN_MARK}"])
@@ -95,6 +125,11 @@ def test_a_readme_without_both_marks_is_left_alone(text: str, two_results: Path)
         update_readme(Workspace(two_results))
 
     assert (two_results / "README.md").read_text() == text
+
+
+def naevi(folder: Path, *command: str) -> str:
+    """Return the output of `python -m naevi`, whether it succeeds or fails."""
+    return pipeline.run(folder, "python", "-m", "naevi", *command, check=False)
 
 
 def test_publishing_runs_the_experiment_and_keeps_its_scores(small_repository: Path, tmp_path: Path) -> None:
@@ -110,6 +145,23 @@ def test_publishing_runs_the_experiment_and_keeps_its_scores(small_repository: P
     assert len(pd.read_csv(kept / "per_image.csv")) == 20
     assert (kept / "metrics.json").read_bytes() != (folder / HERE.metrics).read_bytes()
     assert (folder / HERE.params).read_bytes() == params
+
+    assert (kept / "record.json").exists()
+    record = read_json(kept / "record.json")
+    assert sorted(record) == ["baseline", "code", "data", "data_set", "files", "parameters"]
+    assert record["baseline"] == pipeline.run(folder, "git", "rev-parse", "HEAD").strip()
+    assert record["parameters"]["evaluate"]["threshold"] == 0.99
+    assert record["parameters"]["train"] == read_yaml(folder / HERE.params)["train"]
+    assert record["files"]["reports/per_image.csv"] == md5(kept / "per_image.csv")
+    assert record["data"].keys() == {"data/raw", "data/prepared", "data/split.csv"}
+    assert record["data_set"]["name"] == "phantoms"
+    assert record["code"]["naevi/evaluation"].endswith(".dir")
+    assert naevi(folder, "compare", "tried", "default").startswith("default compared with tried\n")
+    (kept / "per_image.csv").write_text((kept / "per_image.csv").read_text().replace(",0.", ",0.9", 1))
+    assert naevi(folder, "compare", "tried", "default") == (
+        "naevi: reports/results/tried/per_image.csv isn't the file that its record.json lists. Restore it with "
+        "`git restore`, or publish again.\n"
+    )
 
     printed = pipeline.run(folder, "python", "-m", "naevi", "publish", "wrong", "-S", "train.lr=-1", check=False)
 

@@ -15,6 +15,8 @@ from naevi.experiments.statistics import (
     ScoreDifference,
     compare_scores,
     count_comparisons,
+    count_distinct,
+    describe_unscored,
     is_significant,
     pair_results,
     verdict,
@@ -22,6 +24,8 @@ from naevi.experiments.statistics import (
 from naevi.files import read_csv
 from tests.experiments.helpers import per_image
 from tests.helpers import HERE, ROOT
+
+NAN = float("nan")
 
 # By hand
 
@@ -79,6 +83,55 @@ def test_classes_of_an_image_are_averaged(compare: Callable) -> None:
 
     assert difference.images == 2
     assert difference.mean == pytest.approx(0.075)
+
+
+def of_two_classes(**scores: list[list[float]]) -> pd.DataFrame:
+    """Return a per_image.csv of classes x and y. Each image has a list of both Dice scores.
+
+    Where it is NaN, neither mask nor prediction has the class. Otherwise each has a pixel of it.
+    """
+    tables = []
+    for place, name in enumerate("xy"):
+        table = per_image([pair[place] for pair in scores.values()], image_id=list(scores), **{"class": name})
+        found = table.dice.notna().astype(int)
+        tables.append(table.assign(tp=0, fp=found, fn=found))
+    return pd.concat(tables)
+
+
+def test_only_images_with_a_score_in_both_results_are_compared(compare: Callable) -> None:
+    """Of i, the mean is that of the class that has a score. k is empty, and only B predicts something in it."""
+    a = of_two_classes(h=[0.5, 0.7], i=[0.5, NAN], j=[NAN, NAN], k=[NAN, NAN])
+    b = of_two_classes(h=[0.7, 0.7], i=[0.8, NAN], j=[NAN, NAN], k=[0.0, NAN]).assign(fn=a.fn)
+
+    comparison = compare(a, b)
+
+    difference = comparison.differences["dice"]
+    assert (difference.a, difference.b, difference.images) == (pytest.approx(0.55), pytest.approx(0.75), 2)
+    assert comparison.pairs.images.image_id.tolist() == ["h", "i"]
+    assert (comparison.pairs.only_a, comparison.pairs.only_b, comparison.pairs.unscored) == (0, 0, 2)
+    assert describe_unscored(comparison.pairs) == (
+        "2 of the 4 images are left out, because at least one of the results has no score for them: neither the mask "
+        "nor its prediction contains a class."
+    )
+    assert describe_unscored(compare(a[:1], a[:1]).pairs) == ""
+
+
+def test_an_older_table_with_1_for_absent_classes_is_compared_without_them(compare: Callable) -> None:
+    new = of_two_classes(h=[0.5, NAN], i=[0.5, 0.7], j=[NAN, NAN])
+    old = new.fillna({"dice": 1.0, "iou": 1.0})
+
+    comparison = compare(old, new)
+
+    assert comparison.pairs.images.dice_a.tolist() == comparison.pairs.images.dice_b.tolist() == [0.5, 0.6]
+    assert comparison.pairs.unscored == 1
+    assert count_distinct([old, new]) == 1
+
+
+def test_results_without_a_score_in_common_are_refused(compare: Callable) -> None:
+    a, b = of_two_classes(h=[NAN, NAN], i=[0.5, NAN]), of_two_classes(h=[0.0, NAN], i=[NAN, NAN])
+
+    with pytest.raises(UserError, match=r"^A and B have no image that has a score in both\. Compare other results\.$"):
+        compare(a, b.assign(fn=a.fn))
 
 
 # Chance

@@ -1,5 +1,6 @@
 """Differences between MLflow and git are found and repaired."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 from naevi.config import read_yaml
 from naevi.experiments.demo import commit
 from tests import pipeline
+from tests.experiments.helpers import md5
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +167,102 @@ def remove_predictor(folder: Path) -> None:
 
 
 def remove_parameter(folder: Path) -> None:
-    document = read_yaml(folder / "params.yaml")
-    del document["evaluate"]["turns"]
-    YAML().dump(document, folder / "params.yaml")
+    document = read_yaml(folder / "dvc.lock")
+    del document["stages"]["evaluate"]["params"]["params.yaml"]["evaluate"]["turns"]
+    YAML().dump(document, folder / "dvc.lock")
+
+
+# The files of runs
+
+
+def flip(file: Path) -> None:
+    """Flip one bit and keep time and permissions of the file, as a damaged disk does."""
+    status = file.stat()
+    file.chmod(0o644)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    file.chmod(status.st_mode)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def files(folder: Path, run: Any) -> Path:
+    """Return the folder with a run's files."""
+    return folder / "mlartifacts" / run.info.run_id / "artifacts"
+
+
+def test_lost_and_damaged_files_and_metrics_are_recorded_again(repository: Path, tmp_path: Path) -> None:
+    folder = pipeline.copy(repository, tmp_path / "repository")
+    head = pipeline.run(folder, "git", "rev-parse", "--short=7", "HEAD").strip()
+    (short,) = runs(folder, "tags.dvc.experiments = 'short'")
+    (default,) = (run for run in runs(folder, "tags.kind = 'result'") if run.info.run_id != short.info.run_id)
+    (model,) = (run for run in runs(folder, "tags.kind = 'model' and params.item = '1'"))
+    client(folder).log_metric(default.info.run_id, "dice.mean", 0.99)
+    flip(files(folder, model) / "model/model.safetensors")
+    shutil.rmtree(files(folder, short))
+
+    lines = verify(folder)
+
+    assert lines[-1:] == VERIFIED
+    for_head, for_short = ("".join(line for line in lines if line.startswith(f"{name}: ")) for name in (head, "short"))
+    assert for_head.startswith(f"{head}: damaged in MLflow ("), lines
+    assert f"{model.info.run_name}: model/model.safetensors is not the file that model.json describes" in for_head
+    assert f"{default.info.run_name}: the metric dice.mean is 0.99 instead of 0." in for_head
+    assert for_short.startswith("short: damaged in MLflow (short: "), lines
+    assert all(line.endswith("). Recorded from the files.") for line in (for_head, for_short))
+    for old in (default, short, model):
+        assert client(folder).get_run(old.info.run_id).info.lifecycle_stage == "deleted"
+        (new,) = runs(folder, f"tags.fingerprint = '{old.data.tags['fingerprint']}'")
+        assert (files(folder, new) / ("model" if old is model else "report.html")).exists()
+    (again,) = runs(folder, "tags.dvc.experiments = 'short'")
+    assert again.data.metrics == short.data.metrics
+
+
+def test_damaged_runs_that_cannot_be_recorded_again_are_kept_and_reported(repository: Path, tmp_path: Path) -> None:
+    """The cache is lost. `short` is in no experiment any more."""
+    folder = pipeline.copy(repository, tmp_path / "repository")
+    results = runs(folder, "tags.kind = 'result'")
+    for run in results:
+        flip(files(folder, run) / "figures/histogram.png")
+    (default,) = (run for run in results if "dvc.experiments" not in run.data.tags)
+    head = pipeline.run(folder, "git", "rev-parse", "--short=7", "HEAD").strip()
+    pipeline.run(folder, "dvc", "exp", "remove", "short")
+    shutil.rmtree(folder / ".dvc" / "cache")
+
+    lines = verify(folder)
+
+    problem = f"{head}: damaged in MLflow ({default.info.run_name}: figures has changed). It can't be recorded: "
+    assert any(line.startswith(problem) for line in lines)
+    assert (
+        "short: figures has changed in MLflow. It can't be recorded again, because its result is in no experiment and "
+        "not in the last 20 commits. Delete the run if nobody needs it."
+    ) in lines
+    assert lines[-1] == "naevi: 1 of 1 results in git have no complete run in MLflow. See above."
+    for run in results:
+        assert client(folder).get_run(run.info.run_id).info.lifecycle_stage == "active"
+
+
+def test_damaged_bytes_in_data_and_cache_are_found_with_data(repository: Path, tmp_path: Path) -> None:
+    folder = pipeline.copy(repository, tmp_path / "repository")
+    image = sorted((folder / "data/raw/images").iterdir())[0]
+    flip(image)
+    (model,) = (folder / ".dvc/cache/files/md5").glob(cached_path(folder / "data/models/0/model.safetensors"))
+    flip(model)
+    (folder / "data/models/0/model.safetensors").unlink()
+    pipeline.run(folder, "dvc", "checkout", "data/models/0")
+    assert "up to date" in pipeline.run(folder, "dvc", "status", "train@0")
+
+    printed = pipeline.run(folder, "make", "--old-file=setup", "verify", "DATA=1", check=False)
+
+    assert f"data/raw (written by download). Changed: data/raw/images/{image.name}. Delete these files" in printed
+    assert (
+        "data/models/0 (written by train@0). Changed: data/models/0/model.safetensors. Damaged in DVC's cache: "
+        f"{model.relative_to(folder).as_posix()}. Delete these files"
+    ) in printed
+    assert "naevi: 2 file(s) or folder(s) differ from dvc.lock. See above." in printed
+    assert "Error 1" in printed
+
+
+def cached_path(file: Path) -> str:
+    digest = md5(file)
+    return f"{digest[:2]}/{digest[2:]}"

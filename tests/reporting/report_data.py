@@ -16,7 +16,6 @@ from naevi.evaluation.summary import summarize_cross_validation
 from naevi.evaluation.surface_distance import SURFACE_SCORES
 from naevi.images import read_mask, write_mask
 from naevi.metrics import confusion_counts, overlap_scores
-from naevi.preprocessing.statistics import data_statistics
 from naevi.reporting.dependencies import Dependencies
 from naevi.reporting.report import render_html
 from naevi.reporting.result import ReportData
@@ -62,7 +61,7 @@ def score_predictions(tiny: Tiny, predictions: Path) -> ReportData:
     counts = pd.concat(rows, ignore_index=True)
     folds = (tiny.split["1"] == "test").astype(int)
     others = {"class": "lesion"} | dict.fromkeys([*SURFACE_SCORES, "brier"], 0.5)
-    table = tiny.image_table[IMAGE_COLUMNS].assign(fold=folds).join(overlap_scores(counts)).join(counts)
+    table = tiny.image_table[IMAGE_COLUMNS].assign(fold=folds).join(overlap_scores(counts, classes=2)).join(counts)
     table = table.assign(**others, confidence=0.5 + table.dice / 3)
     curves = pd.DataFrame(
         {"epoch": 1, "train_loss": 0.5, "val_dice": [0.625, 0.375, None], "val_iou": [0.5, 0.25, None]}
@@ -76,7 +75,7 @@ def score_predictions(tiny: Tiny, predictions: Path) -> ReportData:
         thresholds=threshold_curve(PIXELS[0]).assign(**{"class": "lesion"}),
         risk_coverage=risk_coverage_curve(table.confidence, table.dice),
         image_table=tiny.image_table,
-        statistics=data_statistics(tiny.workspace),
+        statistics=tiny.statistics,
         models=[model_json(item) for item in ("0", "1", "all")],
         recorded=[],
         inputs={"reports/metrics.json": "sha256-of-metrics"},

@@ -2,18 +2,23 @@
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from naevi.config import Config
+from naevi.errors import UserError
 from naevi.files import write_csv, write_json
-from naevi.provenance import result_fingerprint
+from naevi.provenance import read_description
+from naevi.record import result_fingerprint
 from naevi.reporting.report import publish_report, write_report
 from naevi.reporting.result import ReportData
 from naevi.reporting.selection import ExampleImage
 from naevi.workspace import Workspace
 from stages import report
-from tests.helpers import HERE
+from tests.helpers import HERE, write_lock
 from tests.reporting.report_data import PLOTS, Tiny
 
 
@@ -45,12 +50,16 @@ def write_inputs(result: ReportData, tiny: Tiny, predictions: Path) -> None:
     HERE.prepared.mkdir()
     shutil.copy(tiny.workspace.image_table, HERE.image_table)
     for model in result.models:
-        HERE.model(model["item"]).mkdir(parents=True)
-        write_json(HERE.model(model["item"]) / "model.json", model)
+        folder = HERE.model(model["item"])
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+        write_json(folder / "model.json", model | {"sha256": hashlib.sha256().hexdigest()})
+        assert result.curves is not None
+        history = result.curves[result.curves.model == model["item"]].drop(columns="model")
+        write_csv(folder / "history.csv", history)
     HERE.metrics.parent.mkdir()
     write_json(HERE.metrics, result.metrics)
     write_json(HERE.data_statistics, result.statistics)
-    assert result.curves is not None
     for path, rows in (
         (HERE.per_image, result.per_image),
         (HERE.curves, result.curves),
@@ -59,6 +68,7 @@ def write_inputs(result: ReportData, tiny: Tiny, predictions: Path) -> None:
         (HERE.risk_coverage, result.risk_coverage),
     ):
         write_csv(path, rows)
+    write_lock(HERE, result.config)
 
 
 @pytest.mark.slow
@@ -72,12 +82,35 @@ def test_the_stage_reads_what_the_others_wrote(
 
     report.main()
 
-    fingerprint = result_fingerprint(result.config, result.models, result.metrics)
+    models = [read_description(HERE.model(model["item"])) for model in result.models]
+    fingerprint = result_fingerprint(result.config, models, result.metrics)
     html, markdown = (path.read_text(encoding="utf-8") for path in (HERE.report_html, HERE.report_md))
     assert fingerprint in html
     assert fingerprint in markdown
     for path in (HERE.metrics, HERE.per_image, HERE.curves, HERE.image_table, HERE.data_statistics):
         assert f"| `{path.as_posix()}` | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |" in markdown
+
+
+@pytest.mark.parametrize("edited", [HERE.params, HERE.metrics, HERE.thresholds, HERE.predictions / "new.png"])
+def test_the_stage_writes_no_report_of_files_that_differ_from_their_record(
+    edited: Path,
+    result: ReportData,
+    tiny: Tiny,
+    predictions: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config_with: Callable[[dict[str, Any]], Config],
+) -> None:
+    write_inputs(result, tiny, predictions)
+    config = config_with({"train.lr": 0.5}) if edited == HERE.params else result.config
+    monkeypatch.setattr(report, "load_config", lambda workspace: config)
+    with edited.open("a", encoding="utf-8") as file:
+        file.write(" ")
+
+    with pytest.raises(UserError, match=r"records: (train\.lr is 0\.5, but|\S+ has changed\. Run `dvc repro`)"):
+        report.main()
+
+    assert not HERE.report_html.exists()
 
 
 @pytest.mark.slow

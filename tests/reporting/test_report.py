@@ -5,17 +5,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from naevi.config import Config, flatten
-from naevi.evaluation.summary import ALL_SCORES, summarize_cross_validation
+from naevi.evaluation.summary import ALL_SCORES, average_classes, summarize_cross_validation
 from naevi.provenance import data_digest
 from naevi.reporting.formatting import format_parameters
 from naevi.reporting.literature import PH2_RESULTS
+from naevi.reporting.other_results import comparison_dots, comparison_rows
 from naevi.reporting.report import draw_plots, render_markdown
-from naevi.reporting.result import RecordedResult, ReportData
+from naevi.reporting.result import ReportData
 from naevi.reporting.scores import SCORE_LABELS
-from naevi.reporting.selection import ExampleImage
+from naevi.reporting.selection import ExampleImage, select_examples
+from naevi.results.data_sets import DataSet
+from naevi.results.folders import PublishedResult
 from tests.reporting.report_data import PIXELS, as_ph2, model_json, page
 
 SYNTHETIC = "phantoms, not patients"
@@ -112,11 +117,41 @@ def test_a_constant_confidence_has_no_correlation(result: ReportData) -> None:
     assert "(Spearman): n/a." in render_markdown(same)
 
 
+def published(name: str, metrics: dict[str, Any], data_set: DataSet, *, has_record: bool = True) -> PublishedResult:
+    return PublishedResult(name, f"reports/results/{name}", metrics, b"", data_set, has_record)
+
+
+def test_results_of_other_data_sets_come_last_and_are_not_plotted(
+    result: ReportData, config_with: Callable[[dict[str, Any]], Config]
+) -> None:
+    scores = {"images": 9, "dice": {"mean": 0.99, "low": 0.98, "high": 1.0}, "iou": {"mean": 0.98}}
+    real = replace(as_ph2(result, config_with), statistics=result.statistics | {"digest": "a" * 64})
+    data_sets = {
+        "moles": DataSet("folder", "moles", "b" * 64),
+        "larger": DataSet("ph2", "ph2", "c" * 64),
+        "same": DataSet("ph2", "ph2", "a" * 64),
+    }
+    others = replace(real, recorded=[published(name, scores, data_set) for name, data_set in data_sets.items()])
+
+    rows = {row["name"]: row["protocol"] for row in comparison_rows(others)}
+
+    assert list(rows)[:2] == ["this result", "same"]
+    assert list(rows)[-2:] == ["larger", "moles"]
+    assert rows["same"] == "this pipeline, 9 images, settings in reports/results/same"
+    assert rows["moles"] == (
+        "not comparable: data set moles; this pipeline, 9 images, settings in reports/results/moles"
+    )
+    assert rows["larger"].startswith("not comparable: another version of the data set ph2; this pipeline, 9 images,")
+    names = [row.name for row in comparison_dots(others)]
+    assert names[:3] == ["this pipeline", "this result", "same"]
+    assert not {"moles", "larger"} & set(names)
+
+
 def test_published_results_are_shown_for_ph2_only(
     result: ReportData, examples: list[ExampleImage], config_with: Callable[[dict[str, Any]], Config]
 ) -> None:
     lesson = {"images": 200, "dice": {"mean": 0.9, "low": 0.8, "high": 0.95}, "iou": {"mean": 0.7}}
-    recorded = RecordedResult("lesson-12-unet", "reports/results/lesson-12-unet", lesson)
+    recorded = published("lesson-12-unet", lesson, DataSet("ph2"), has_record=False)
     others = replace(result, recorded=[recorded])
 
     for text in (page(others, examples), render_markdown(others)):
@@ -125,7 +160,7 @@ def test_published_results_are_shown_for_ph2_only(
     real = as_ph2(others, config_with)
     for text in (page(real, examples), render_markdown(real)):
         assert "Protocols differ" in text
-        assert "this pipeline, 200 images, settings in reports/results/lesson-12-unet" in text
+        assert "this pipeline, 200 images, settings in reports/results/lesson-12-unet, without record" in text
         assert all(other.source in text and other.protocol in text for other in PH2_RESULTS)
     assert "| lesson-12-unet | 0.900 | 0.800 to 0.950 | 0.700 |" in render_markdown(real)
     assert "| DermoMamba | 0.9556 |  | 0.9157 |" in render_markdown(real)
@@ -138,7 +173,7 @@ def test_data_are_those_of_data_json(result: ReportData, examples: list[ExampleI
     changed["all"] = changed["all"] | {"touches_frame": 17, "dark_corners": 13}
     other = replace(result, statistics=changed)
 
-    assert "3 pairs of images whose 32 by 32 px gray thumbnails correlate at 0.875 or more." in page(other, examples)
+    assert "3 pairs of images that look alike (correlation of 0.875 or more)." in page(other, examples)
     assert re.search(r"^\| all \| 20 \| 96 \| 64 \| .* \| 17 \| 13 \|$", render_markdown(other), re.MULTILINE)
 
 
@@ -244,6 +279,61 @@ def test_several_classes_have_a_table(result: ReportData, examples: list[Example
     assert row in page(several, examples)
     assert "| body | 9 | 1.000 | 1.000 to 1.000 | 1.000 |" in render_markdown(several)
     assert "By class" not in render_markdown(result)
+
+
+@pytest.fixture(scope="module")
+def three_classes(result: ReportData) -> ReportData:
+    """The result with a second foreground class, which only the images 0, 2, … 18 have. The image 19 has neither."""
+    head, body = (result.per_image.assign(**{"class": name}) for name in ("head", "body"))
+    absent = [name for name in ALL_SCORES if name != "confidence"]
+    for table, rows in ((body, slice(1, None, 2)), (head, slice(19, None))):
+        table.loc[table.index[rows], absent] = float("nan")
+        table.loc[table.index[rows], ["tp", "fp", "fn"]] = 0
+    body.loc[body.index[1::2], "confidence"] = float("nan")
+    head.loc[19, "confidence"] = body.loc[19, "confidence"] = 0.0
+    table = pd.concat([head, body]).sort_index(kind="stable")
+    data = result.config.data.model_copy(update={"classes": {"skin": 0, "head": 1, "body": 2}})
+    config = result.config.model_copy(update={"data": data})
+    metrics = summarize_cross_validation(table, np.repeat(PIXELS, 2, axis=0), table.head(6), config.evaluate)
+    return replace(result, config=config, per_image=average_classes(table), metrics=metrics)
+
+
+def test_images_without_a_class_are_not_in_its_mean(three_classes: ReportData) -> None:
+    html, markdown = page(three_classes, []), render_markdown(three_classes)
+
+    assert re.search(r'<th scope="row">head</th><td>19</td><td>0\.\d{3}</td>', html)
+    assert re.search(r'<th scope="row">body</th><td>10</td><td>0\.\d{3}</td>', html)
+    for text in (html, markdown):
+        assert "A class that is neither in the mask nor in the prediction is left out of it." in text
+        assert "A class that is predicted but not in the mask has a Dice and an IoU of 0." in text
+        assert "1 masks are empty. 1 predictions are empty." in text
+        assert "Images that have no score, because mask and prediction are empty: 1 of 20." in text
+        assert re.search(r"\d+ of 19 images have an IoU below 0\.65", text)
+        assert re.search(r"\d of the 6 worst images are among the 4 least confident of 19\.", text)
+
+
+def test_an_image_without_a_score_is_in_the_table_of_all_images_only(three_classes: ReportData) -> None:
+    html, markdown = page(three_classes, []), render_markdown(three_classes)
+    image_id = three_classes.per_image.image_id.iloc[19]
+
+    assert f'data-dice="nan" data-area=""><th scope="row">{image_id}</th>' in html
+    for text in (html[: html.index("<script>")].replace('data-dice="nan"', ""), markdown):
+        assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+    assert image_id not in markdown
+    assert image_id not in set(select_examples(three_classes.per_image).image_id)
+    assert sum(scores["images"] for scores in three_classes.metrics["by_area"].values()) == 19
+    assert draw_plots(three_classes)
+
+
+def test_a_class_that_no_image_has_has_no_mean(result: ReportData) -> None:
+    one = {"images": 20, "dice": 1.0, "low": 1.0, "high": 1.0, "iou": 1.0}
+    classes = {"by_class": {"head": one, "body": {"images": 0}}}
+    several = replace(result, metrics=result.metrics | classes | {"val": {}})
+
+    markdown = render_markdown(several)
+
+    assert "| body | 0 | n/a | n/a to n/a | n/a |" in markdown
+    assert "| validation | n/a | n/a |" in markdown
 
 
 def test_an_external_validation_names_its_model_and_has_no_folds(

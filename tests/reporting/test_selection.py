@@ -53,6 +53,13 @@ def test_ties_are_ordered_by_id() -> None:
     assert table.image_id.tolist() == ["a", "b", "c"]
 
 
+def test_images_without_a_score_are_no_examples_and_have_no_rank() -> None:
+    """Of four images b and c have no score. Among the others d is worst, and the less confident one."""
+    table = select_examples(scores([0.9, float("nan"), float("nan"), 0.7]))
+
+    assert table[["image_id", "rank", "confidence_rank"]].values.tolist() == [["d", 1, 1], ["a", 2, 2]]
+
+
 def test_examples_are_loaded_and_named_by_rank_and_id(tmp_path: Path) -> None:
     for folder in ("raw/images", "raw/masks", "predictions"):
         (tmp_path / folder).mkdir(parents=True)

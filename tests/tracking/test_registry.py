@@ -1,6 +1,7 @@
 """The registry: the champion, the results that could become it, and models brought from MLflow."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from naevi.tracking.registry import (
     download_model,
     find_champion,
     finished_results,
+    read_per_image,
     register_champion,
     set_champion,
 )
@@ -30,7 +32,9 @@ Overrides = dict[str, Any]
 def add_result(workspace: Workspace, dice: float) -> str:
     """Log a FINISHED result with one image and an MLflow model; return the run's id."""
     client, experiment = store.connect(workspace)
-    run_id = str(client.create_run(experiment, tags={"kind": "result"}).info.run_id)
+    tags = {"kind": "result", "dataset": "moles", "data": "da7a"}
+    run_id = str(client.create_run(experiment, tags=tags, run_name=f"Dice {dice}").info.run_id)
+    client.log_param(run_id, "data.source", "folder")
     file = workspace.root / workspace.per_image.name
     pd.DataFrame({"image_id": ["007"], "dice": [dice]}).to_csv(file, index=False)
     client.log_artifact(run_id, str(file))
@@ -51,14 +55,29 @@ def test_a_champion_is_registered_replaced_and_set_back(workspace: Workspace) ->
         assert register_champion(workspace, result._replace(model=model), tags) == str(number)
         champion = find_champion(workspace)
         assert isinstance(champion, Champion)
-        assert champion[:3] == (str(number), tags.get("before"), result.run)
-        assert champion.per_image.equals(result.per_image)
+        assert champion == (str(number), tags.get("before"), result.run, "folder", "moles", "da7a")
+        assert read_per_image(workspace, champion.run).equals(result.per_image)
 
     set_champion(workspace, "1")
 
     champion = find_champion(workspace)
     assert isinstance(champion, Champion)
     assert (champion.version, champion.run) == ("1", runs[0])
+
+
+def test_a_run_whose_files_are_lost_does_not_hide_the_others(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost, kept = add_result(workspace, 0.25), add_result(workspace, 0.5)
+    shutil.rmtree(workspace.mlflow_artifacts / lost)
+
+    assert [result.run for result in finished_results(workspace)] == [kept]
+    (warning,) = caplog.messages
+    place = (workspace.mlflow_artifacts / lost / "artifacts").as_uri()
+    assert warning == (
+        f"MLflow's run Dice 0.25 is left out: per_image.csv is missing in {place} or can't be read. Bring the files "
+        "back, or record the result again with `make verify`."
+    )
 
 
 def logged(workspace: Workspace, files: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ import mlflow
 import pytest
 import requests
 
-from naevi.tracking.sync import SERVING_REQUIREMENTS
+from naevi.tracking.recording import SERVING_REQUIREMENTS
 from tests import pipeline
 from tests.helpers import HERE, ROOT
 

@@ -1,5 +1,8 @@
 """MLflow made to agree with the files of a workspace. tests/test_pipeline.py does it with the real pipeline."""
 
+import hashlib
+import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -7,23 +10,26 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from naevi.config import Config
+from naevi.digests import path_md5
 from naevi.errors import UserError
 from naevi.files import read_json, write_csv, write_json, write_text
 from naevi.provenance import digest
 from naevi.tracking import store, sync
+from naevi.tracking.artifacts import run_problems
 from naevi.tracking.live import live_run
 from naevi.tracking.store import tracking_uri
 from naevi.tracking.sync import DvcExperiment, current_experiment, sync_result
 from naevi.workspace import Workspace
+from tests.helpers import write_lock
 from tests.tracking.conftest import ORIGIN, all_runs
 
 pytestmark = pytest.mark.slow
 
 Overrides = dict[str, Any]
 NO_EXPERIMENT = DvcExperiment("", "")
-LOCK = "stages:\n  train@0:\n    outs:\n    - path: data/models/0\n      md5: 0af.dir\n"
 
 
 @pytest.fixture
@@ -33,27 +39,35 @@ def config(config_with: Callable[[Overrides], Config]) -> Config:
 
 
 @pytest.fixture
-def result(workspace: Workspace) -> Workspace:
+def result(workspace: Workspace, config: Config) -> Workspace:
     """A workspace with all files of a result of two folds."""
-    for item in ("0", "1"):
-        add_model(workspace, item)
-    for folder in (workspace.figures, workspace.prepared):
+    for folder in (workspace.figures, workspace.prepared, workspace.predictor):
         folder.mkdir(parents=True)
-    write_json(workspace.metrics, {"images": 2, "dice": {"mean": 0.5}})
-    write_csv(workspace.per_image, pd.DataFrame({"image_id": ["007", "NA"], "class": "lesion", "dice": [0.25, 0.75]}))
+    histories = [add_model(workspace, item) for item in ("0", "1")]
+    write_csv(workspace.curves, pd.concat(histories))
+    write_json(workspace.predictor / "predict.json", {})
+    write_json(workspace.data_statistics, {"digest": "da7a"})
+    write_json(workspace.metrics, {"images": 2, "dice": {"mean": 0.5}, "iou": {"mean": 0.375}})
+    scores = {"image_id": ["007", "NA"], "class": "lesion", "fold": [0, 1], "dice": [0.25, 0.75], "iou": [0.15, 0.6]}
+    write_csv(workspace.per_image, pd.DataFrame(scores))
     write_csv(workspace.image_table, pd.DataFrame({"image_id": ["NA", "007"], "sha256": ["a", "b"]}))
     for file in (workspace.report_html, workspace.report_md, workspace.figures / "dice.png"):
         write_text(file, file.name)
-    write_text(workspace.lock, LOCK)
+    write_lock(workspace, config)
     return workspace
 
 
-def add_model(workspace: Workspace, item: str) -> None:
+def add_model(workspace: Workspace, item: str) -> pd.DataFrame:
+    """Write the files of a model and return its history with the column `model`."""
     origin = {key: value for key, value in ORIGIN.items() if key != "fingerprint"} | {"item": item}
     folder = workspace.model(item)
     folder.mkdir(parents=True)
-    write_json(folder / "model.json", origin | {"fingerprint": digest(origin), "sha256": "0"})
-    write_csv(folder / "history.csv", pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25]}))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    digests = {"fingerprint": digest(origin), "sha256": hashlib.sha256(b"weights").hexdigest()}
+    write_json(folder / "model.json", origin | digests)
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25]})
+    write_csv(folder / "history.csv", history)
+    return history.assign(model=item)
 
 
 def runs(workspace: Workspace, kind: str) -> list[mlflow.entities.Run]:
@@ -80,16 +94,17 @@ def test_the_experiment_is_read_from_the_environment(monkeypatch: pytest.MonkeyP
 
 
 def test_a_result_is_logged_with_its_models(result: Workspace, config: Config) -> None:
-    sync_result(result, config, DvcExperiment("strict", "c0ffee"))
+    sync_result(result, DvcExperiment("strict", "c0ffee"), present=config)
 
     (parent,) = runs(result, "result")
     children = runs(result, "model")
     assert parent.info.run_name == "strict"
     assert parent.data.tags["dvc.baseline"] == "c0ffee"
     assert parent.data.tags["dvc.experiments"] == "strict"
-    assert parent.data.tags["dvc.md5.data.models.0"] == "0af.dir"
+    assert parent.data.tags["dvc.md5.data.models.0"] == path_md5(result, "data/models/0")
+    assert (parent.data.tags["dataset"], parent.data.tags["data"]) == ("phantoms", "da7a")
     assert parent.data.tags["children"].split() == [run.data.tags["fingerprint"] for run in children]
-    assert parent.data.metrics == {"images": 2.0, "dice.mean": 0.5}
+    assert parent.data.metrics == {"images": 2.0, "dice.mean": 0.5, "iou.mean": 0.375}
     assert parent.data.params["split.folds"] == "2"
     (data,) = parent.inputs.dataset_inputs
     assert (data.dataset.digest, data.dataset.profile) == (digest({"007": "b", "NA": "a"})[:32], '{"images": 2}')
@@ -100,18 +115,18 @@ def test_a_result_is_logged_with_its_models(result: Workspace, config: Config) -
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.data.tags["restored"] == "true"
         assert child.data.metrics == {"train_loss": 0.25}
-        assert files(result, child, "model") == {"model/model.json", "model/history.csv"}
+        assert files(result, child, "model") == {"model/model.json", "model/model.safetensors", "model/history.csv"}
 
 
 def test_syncing_twice_changes_nothing_and_adds_the_names_of_experiments(result: Workspace, config: Config) -> None:
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
     before = [(run.info.run_id, run.data.tags) for run in all_runs(result)]
 
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
 
     assert [(run.info.run_id, run.data.tags) for run in all_runs(result)] == before
     for name in ("one", "two", "one"):
-        sync_result(result, config, DvcExperiment(name, "c0ffee"))
+        sync_result(result, DvcExperiment(name, "c0ffee"), present=config)
     (parent,) = runs(result, "result")
     assert parent.data.tags["dvc.experiments"] == "one two"
     assert len(all_runs(result)) == 3
@@ -119,17 +134,17 @@ def test_syncing_twice_changes_nothing_and_adds_the_names_of_experiments(result:
 
 def test_runs_of_training_are_kept_and_duplicates_deleted(result: Workspace, config: Config) -> None:
     origin = read_json(result.model("0") / "model.json")
-    with live_run(result, origin):
-        pass
+    with live_run(result, origin) as live:
+        live.log_model(result.model("0"))
     (trained,) = all_runs(result)
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
     client, experiment = store.connect(result)
     (parent,) = runs(result, "result")
-    for tags in (parent.data.tags, trained.data.tags):
+    for tags in (parent.data.tags, trained.data.tags):  # these lack the files, too
         double = client.create_run(experiment, tags={key: tags[key] for key in ("kind", "fingerprint", "process")})
         client.set_terminated(double.info.run_id)
 
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
 
     assert [run.info.run_id for run in runs(result, "result")] == [parent.info.run_id]
     first, second = runs(result, "model")
@@ -139,11 +154,11 @@ def test_runs_of_training_are_kept_and_duplicates_deleted(result: Workspace, con
 
 
 def test_models_whose_result_was_deleted_get_the_next_as_parent(result: Workspace, config: Config) -> None:
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
     (deleted,) = runs(result, "result")
     store.delete_run(result, deleted.info.run_id)
 
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
 
     (parent,) = runs(result, "result")
     assert parent.info.run_id != deleted.info.run_id
@@ -151,7 +166,7 @@ def test_models_whose_result_was_deleted_get_the_next_as_parent(result: Workspac
 
 
 def test_without_an_experiment_the_baseline_is_the_head_of_the_workspace(result: Workspace, config: Config) -> None:
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
     (parent,) = runs(result, "result")
     assert parent.data.tags["dvc.baseline"] == "none"
     assert parent.info.run_name == f"unet-plain {parent.data.tags['fingerprint'][:8]}"
@@ -160,7 +175,7 @@ def test_without_an_experiment_the_baseline_is_the_head_of_the_workspace(result:
     for command in (("init",), (*who, "commit", "--allow-empty", "--message", "Start")):
         subprocess.run(["git", "-C", str(result.root), *command], check=True, capture_output=True)
 
-    sync_result(result, config, NO_EXPERIMENT)
+    sync_result(result, NO_EXPERIMENT, present=config)
 
     head = subprocess.run(["git", "-C", str(result.root), "rev-parse", "HEAD"], check=True, capture_output=True)
     (parent,) = runs(result, "result")
@@ -176,9 +191,11 @@ def test_another_clone_that_records_the_same_result_leaves_one_run_of_each(
 
     def replace_our_runs(*arguments: Any) -> None:
         for run in all_runs(result) if not replaced else []:
-            kept = ("kind", "fingerprint", "process", "item", "children", "dvc.baseline")
+            kept = ("kind", "fingerprint", "process", "dataset", "item", "children", "dvc.baseline")
             tags = {key: value for key, value in run.data.tags.items() if key in kept}
             earlier = client.create_run(experiment, start_time=run.info.start_time - 1, tags=tags)
+            files = local_file_uri_to_path(run.info.artifact_uri)
+            client.log_artifacts(earlier.info.run_id, files)
             client.set_terminated(earlier.info.run_id)
             client.delete_run(run.info.run_id)
             replaced.append(earlier.info.run_id)
@@ -186,7 +203,7 @@ def test_another_clone_that_records_the_same_result_leaves_one_run_of_each(
 
     monkeypatch.setattr(sync, "_set_parent", replace_our_runs)
 
-    sync_result(result, config, DvcExperiment("strict", "c0ffee"))
+    sync_result(result, DvcExperiment("strict", "c0ffee"), present=config)
 
     (parent,) = runs(result, "result")
     children = runs(result, "model")
@@ -203,4 +220,99 @@ def test_runs_that_never_stop_changing_are_a_user_error(
     monkeypatch.setattr(sync, "_set_parent", lambda _client, run_id, _parent: client.delete_run(run_id))
 
     with pytest.raises(UserError, match="Other processes kept changing this result"):
-        sync_result(result, config, NO_EXPERIMENT)
+        sync_result(result, NO_EXPERIMENT, present=config)
+
+
+def test_a_run_whose_files_are_lost_is_recorded_again(
+    result: Workspace, config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync_result(result, NO_EXPERIMENT, present=config)
+    (lost,) = runs(result, "result")
+    kept = {run.info.run_id for run in runs(result, "model")}
+    shutil.rmtree(result.mlflow_artifacts / lost.info.run_id)
+
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    (parent,) = runs(result, "result")
+    assert parent.info.run_id != lost.info.run_id
+    assert "metrics.json" in files(result, parent)
+    assert {run.info.run_id for run in runs(result, "model")} == kept
+    (warning,) = caplog.messages
+    assert warning == (
+        f"Files of MLflow's run {lost.info.run_name} are missing in {lost.info.artifact_uri}. It was recorded again."
+    )
+
+
+def test_the_models_of_own_images_get_the_name_of_their_data_set(
+    result: Workspace, config_with: Callable[[Overrides], Config]
+) -> None:
+    """While a model trains, only the source of its images is known."""
+    source = {"data.source": "folder", "data.path": "images/moles.zip"}
+    config = config_with({"cv.models": [0, 1], "data.name": "clinic A"} | source)
+    write_lock(result, config)
+    with live_run(result, read_json(result.model("0") / "model.json")) as live:
+        live.log_model(result.model("0"))
+
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    (parent,) = runs(result, "result")
+    assert {run.data.tags["dataset"] for run in (parent, *runs(result, "model"))} == {"clinic A"}
+    elsewhere = config_with({"cv.models": [0, 1], "data.name": "auto"} | source)
+    write_lock(result, elsewhere)
+
+    sync_result(result, NO_EXPERIMENT, present=elsewhere)
+
+    assert [run.info.run_id for run in runs(result, "result")] == [parent.info.run_id]
+
+
+def test_an_earlier_result_keeps_its_parameters(result: Workspace, config: Config) -> None:
+    """Its record lacks what was added later. Today's parameters and code don't matter."""
+    lock = json.loads(result.lock.read_text(encoding="utf-8"))
+    for stage in lock["stages"].values():
+        for key in ("path", "name", "columns", "reading"):
+            stage["params"]["params.yaml"].get("data", {}).pop(key, None)
+    result.lock.write_text(json.dumps(lock), encoding="utf-8")
+    write_json(result.data_statistics, {})
+    lock["stages"]["preprocess"]["outs"][-1]["md5"] = path_md5(result, "reports/data.json")
+    result.lock.write_text(json.dumps(lock), encoding="utf-8")
+
+    sync_result(result, NO_EXPERIMENT, present=None)
+
+    (parent,) = runs(result, "result")
+    assert {"data.path", "data.name", "data.columns.image", "data.reading.white"}.isdisjoint(parent.data.params)
+    assert parent.data.params["data.phantoms.seed"] == "7"
+    assert "data" not in parent.data.tags
+
+
+def test_a_workspace_that_differs_from_its_record_is_not_logged(result: Workspace, config: Config) -> None:
+    weights = result.model("1") / "model.safetensors"
+    weights.write_bytes(b"weighty")
+
+    with pytest.raises(UserError) as error:
+        sync_result(result, NO_EXPERIMENT, present=config)
+
+    assert str(error.value) == (
+        "The workspace differs from the result that dvc.lock records: data/models/1 has changed. Run `dvc repro`, or "
+        "undo the change with `git restore` or `dvc checkout`."
+    )
+    assert all_runs(result) == []
+
+
+def test_damaged_files_of_runs_are_found(result: Workspace, config: Config) -> None:
+    sync_result(result, NO_EXPERIMENT, present=config)
+    (parent,) = runs(result, "result")
+    child = runs(result, "model")[0].info.run_id
+    assert run_problems(result, parent.info.run_id) == run_problems(result, child) == []
+
+    folder = result.mlflow_artifacts / child / "artifacts/model"
+    (folder / "model.safetensors").write_bytes(b"weighty")
+    assert run_problems(result, child) == ["model/model.safetensors is not the file that model.json describes"]
+
+    folder = result.mlflow_artifacts / parent.info.run_id / "artifacts"
+    (folder / "per_image.csv").write_text("", encoding="utf-8")
+    assert run_problems(result, parent.info.run_id) == ["per_image.csv has changed"]
+
+    shutil.rmtree(folder)
+    assert run_problems(result, parent.info.run_id) == [
+        f"missing in {folder.as_uri()}: metrics.json, per_image.csv, report.html, report.md, figures"
+    ]

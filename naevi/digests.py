@@ -1,0 +1,30 @@
+"""MD5 and SHA-256 of files and folders. dvc.lock has the MD5, model.json the SHA-256."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from naevi.workspace import Workspace
+
+
+def path_md5(workspace: Workspace, path: str) -> str:
+    """Return the MD5 of a file or folder as DVC computes it: that of a folder is the MD5 of its listing."""
+    full, ignore = workspace.root / path, workspace.root / ".dvcignore"
+    if full.is_file():
+        return file_digest(full, "md5")
+    ignored = GitIgnoreSpec.from_lines(ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else [])
+    names = sorted(file.relative_to(full).as_posix() for file in full.rglob("*") if file.is_file())
+    listing = [
+        {"md5": file_digest(full / name, "md5"), "relpath": name}
+        for name in names
+        if not ignored.match_file(f"{path}/{name}")
+    ]
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def file_digest(path: Path, algorithm: str) -> str:
+    """Return the hexadecimal digest of a file's bytes, such as its md5 or sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,176 @@
+"""Hash the files that dvc.lock names, in the workspace and in DVC's cache.
+
+DVC doesn't read a file again whose time and size it knows, and it trusts its cache. So only this finds a damaged disk.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from pathspec import GitIgnoreSpec
+
+from naevi.config import read_yaml
+from naevi.digests import file_digest, path_md5
+from naevi.errors import UserError, first_ten
+from naevi.experiments.repository import cache_folder, run_command
+from naevi.progress import progress
+from naevi.record import CODE
+from naevi.workspace import Workspace
+
+CHANGED, MISSING, ADDED, DAMAGED = "Changed", "Missing", "Not in dvc.lock", "Damaged in DVC's cache"
+FOLDER = ".dir"  # the end of a folder's MD5, which is that of its listing
+
+Wrong = dict[str, list[str]]  # names of files by what is wrong with them
+
+
+class LockedPath(NamedTuple):
+    """A file or folder in dvc.lock."""
+
+    path: str
+    md5: str
+    stage: str  # that wrote it, or the first that read it
+    is_output: bool
+
+
+class DataCheck(NamedTuple):
+    """The outcome of `verify_data`."""
+
+    problems: list[str]  # a line for each file or folder in dvc.lock
+    files: int  # that were checked
+    absent: list[str]  # outputs that are neither in the workspace nor in DVC's cache
+
+
+def verify_data(workspace: Workspace) -> DataCheck:
+    """Hash every file that dvc.lock names, through links, and the files of DVC's cache behind outputs.
+
+    Raises UserError if there is no dvc.lock or no DVC.
+    """
+    cache = cache_folder(workspace)
+    members = {locked: _members(cache, locked) for locked in locked_paths(workspace)}
+    pairs = [(name, md5) for files in members.values() for name, md5 in (files or {}).items()]
+    paths = [workspace.root / name for name, _ in pairs] + [_cached(cache, md5) for _, md5 in pairs]
+    digests = _digests(path for path in dict.fromkeys(paths) if path.is_file())
+    tracked = set(run_command("git", "ls-files", "-z", folder=workspace.root).split("\0"))
+    problems, absent = [], []
+    code: Wrong = {}
+    for locked, files in members.items():
+        here, there = workspace.root / locked.path, _cached(cache, locked.md5)
+        if locked.is_output and not here.exists() and not there.exists():
+            absent.append(locked.path)
+            continue
+        if files is None:
+            wrong = _folder_problems(workspace, locked, there)
+        else:
+            wrong = _file_problems(workspace, locked, files, digests)
+            damaged = [path for path in (_cached(cache, md5) for md5 in files.values()) if _is_damaged(digests, path)]
+            wrong[DAMAGED] = [_shorten(workspace, path) for path in dict.fromkeys(damaged)]
+        if locked.path.startswith(CODE):
+            for kind, names in wrong.items():
+                code.setdefault(kind, []).extend(names)
+        elif text := _describe(wrong):
+            problems.append(f"{_name(locked)}. {text} {_remedy(locked, wrong, locked.path in tracked, there.exists())}")
+    if text := _describe(code):
+        problems.append(f"Code. {text} Run `dvc repro`, or undo the change with `git restore`.")
+    return DataCheck(problems, len(digests), absent)
+
+
+def locked_paths(workspace: Workspace) -> list[LockedPath]:
+    """Return the files and folders in dvc.lock, each once. A folder whose parts are outputs is left out."""
+    if not workspace.lock.exists():
+        raise UserError(
+            f"There is no {workspace.relative(workspace.lock)}, so no file can be checked. Run `dvc repro`."
+        )
+    found: dict[str, LockedPath] = {}
+    stages = read_yaml(workspace.lock)["stages"]
+    for kind, is_output in (("outs", True), ("deps", False)):
+        for stage, entry in stages.items():
+            for item in entry.get(kind, []):
+                if "md5" in item:  # a dependency on another repository has none
+                    found.setdefault(item["path"], LockedPath(item["path"], item["md5"], stage, is_output))
+    outputs = [locked.path for locked in found.values() if locked.is_output]
+    return [locked for locked in found.values() if not any(output.startswith(f"{locked.path}/") for output in outputs)]
+
+
+def _cached(cache: Path, md5: str) -> Path:
+    return cache / md5[:2] / md5[2:]
+
+
+def _members(cache: Path, locked: LockedPath) -> dict[str, str] | None:
+    """Return the MD5 of each file by its path. None for a folder whose listing isn't in the cache or is damaged."""
+    if not locked.md5.endswith(FOLDER):
+        return {locked.path: locked.md5}
+    listing = _cached(cache, locked.md5)
+    if not listing.is_file() or file_digest(listing, "md5") + FOLDER != locked.md5:
+        return None
+    return {f"{locked.path}/{entry['relpath']}": entry["md5"] for entry in json.loads(listing.read_bytes())}
+
+
+def _digests(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the MD5 of each file. One with several links is read once."""
+    paths, known = list(paths), dict[tuple[int, int], str]()
+    digests = {}
+    for path in progress(paths, total=len(paths), label="verify", unit="files"):
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key not in known:
+            known[key] = file_digest(path, "md5")
+        digests[path] = known[key]
+    return digests
+
+
+def _is_damaged(digests: dict[Path, str], cached: Path) -> bool:
+    """Return whether the bytes of a file in the cache don't have the MD5 in its name."""
+    return cached in digests and digests[cached] != cached.parent.name + cached.name
+
+
+def _file_problems(workspace: Workspace, locked: LockedPath, files: dict[str, str], digests: dict[Path, str]) -> Wrong:
+    """Return what is wrong in the workspace with a file or with the files of a folder."""
+    here = workspace.root / locked.path
+    if not here.exists():
+        return {MISSING: [] if locked.is_output else [locked.path]}
+    ignore = workspace.root / ".dvcignore"
+    ignored = GitIgnoreSpec.from_lines(ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else [])
+    present = [path.relative_to(workspace.root).as_posix() for path in here.rglob("*") if path.is_file()]
+    return {
+        CHANGED: [name for name, md5 in files.items() if digests.get(workspace.root / name, md5) != md5],
+        MISSING: [name for name in files if workspace.root / name not in digests],
+        ADDED: sorted(set(present) - set(files) - set(ignored.match_files(present))) if locked.is_output else [],
+    }
+
+
+def _folder_problems(workspace: Workspace, locked: LockedPath, listing: Path) -> Wrong:
+    """Return what is wrong with a folder whose files can't be named, because its listing is damaged or absent."""
+    here = workspace.root / locked.path
+    changed = here.exists() and path_md5(workspace, locked.path) != locked.md5
+    return {
+        CHANGED: [locked.path] * changed,
+        MISSING: [locked.path] * (not here.exists() and not locked.is_output),
+        DAMAGED: [_shorten(workspace, listing)] * listing.exists(),
+    }
+
+
+def _shorten(workspace: Workspace, path: Path) -> str:
+    root = workspace.root.resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _name(locked: LockedPath) -> str:
+    return f"{locked.path} ({'written' if locked.is_output else 'read'} by {locked.stage})"
+
+
+def _describe(wrong: Wrong) -> str:
+    return " ".join(f"{kind}: {first_ten(names)}." for kind, names in wrong.items() if names)
+
+
+def _remedy(locked: LockedPath, wrong: Wrong, in_git: bool, is_cached: bool) -> str:
+    """Return what to run to get the recorded bytes back."""
+    again = f"`dvc repro --force --single-item {locked.stage}`"
+    if not locked.is_output:
+        other = "`git restore`" if in_git else "`dvc pull`" if wrong[DAMAGED] else "your copy"
+        return f"Restore it with {other}, or run `dvc repro`."
+    if in_git and not wrong[DAMAGED]:
+        return f"Run `git restore {locked.path}` or {again}."
+    if is_cached and not wrong[DAMAGED]:
+        return f"Delete these files, then run `dvc checkout {locked.path}`."
+    return f"Delete these files, then run `dvc pull {locked.path}`, or without a remote {again}."

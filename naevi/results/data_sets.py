@@ -1,0 +1,66 @@
+"""Which data set a result belongs to. Scores on different images must not be compared."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from naevi.record import Record
+
+UNKNOWN = "unknown"
+DIGEST_CHARACTERS = 8  # shown if two data sets have one name
+
+
+class DataSet(NamedTuple):
+    """What is known about the data set of a result. A field is empty if it isn't known."""
+
+    source: str = ""  # data.source, which is also in the column `dataset` of tables
+    name: str = ""  # what data.name or data.path called it
+    digest: str = ""  # of its images and masks
+
+    @property
+    def label(self) -> str:
+        """Return what the data set is called."""
+        return self.name or self.source or UNKNOWN
+
+
+UNKNOWN_DATA_SET = DataSet()
+
+
+def recorded_data_set(record: Record, statistics: Mapping[str, Any] | None) -> DataSet:
+    """Return the data set of a record. `statistics` is the content of its reports/data.json, if there is one.
+
+    Own images had no name before there was data.path.
+    """
+    data = record.config.data
+    named = data.source != "folder" or "data.path" not in record.lacking
+    return DataSet(data.source, data.data_set() if named else "", (statistics or {}).get("digest") or "")
+
+
+def is_same(a: DataSet, b: DataSet) -> bool:
+    """Return whether two data sets are the same: by their digests or else by their names or else by their sources.
+
+    What is not known doesn't make them different.
+    """
+    for known_a, known_b in ((a.digest, b.digest), (a.name, b.name), (a.source, b.source)):
+        if known_a and known_b:
+            return known_a == known_b
+    return True
+
+
+def are_versions(a: DataSet, b: DataSet) -> bool:
+    """Return whether two data sets have one name but other images or masks, such as after a mask was corrected."""
+    return not is_same(a, b) and a.name != "" and a.name == b.name
+
+
+def data_set_labels(data_sets: Sequence[DataSet]) -> list[str]:
+    """Return a label for each data set. Those that are the same have equal labels, others have different ones."""
+    groups: list[DataSet] = []
+    # The best known come first, so that each of the others joins one of them.
+    for data_set in sorted(data_sets, key=lambda known: (not known.digest, not known.name, not known.source)):
+        if not any(is_same(data_set, group) for group in groups):
+            groups.append(data_set)
+    found = [next(group for group in groups if is_same(data_set, group)) for data_set in data_sets]
+    names = [group.label for group in groups]
+    return [
+        f"{group.label} ({group.digest[:DIGEST_CHARACTERS]})" if names.count(group.label) > 1 else group.label
+        for group in found
+    ]

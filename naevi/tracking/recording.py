@@ -1,0 +1,132 @@
+"""Log a model or a result from its files."""
+
+import importlib.metadata
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from naevi.config import Config, flatten
+from naevi.files import read_csv, read_json
+from naevi.provenance import data_digest
+from naevi.record import Record, parameters_without
+from naevi.tracking.runs import create_model_run, dataset_input, log_history, log_params, now_ms, run_tags
+from naevi.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Libraries that `serving` imports, directly or through others that don't declare them.
+SERVING_REQUIREMENTS = [
+    "huggingface_hub",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "ruamel.yaml",
+    "safetensors",
+    "scipy",
+    "segmentation-models-pytorch",
+    "timm",
+    "torch",
+    "tqdm",
+]
+
+
+class Result(NamedTuple):
+    """A result whose files were checked against its record."""
+
+    fingerprint: str
+    record: Record
+    config: Config  # of the record
+    models: list[dict[str, Any]]  # each model.json
+    scores: dict[str, Any]  # metrics.json
+
+    @property
+    def data_set(self) -> str:
+        """Return what its data set is called. Own images had no name before there was data.path."""
+        return self.config.data.source if "data.path" in self.record.lacking else self.config.data.data_set()
+
+
+def record_model(
+    workspace: Workspace, client: "MlflowClient", experiment_id: str, origin: dict[str, Any], data_set: str
+) -> str:
+    """Log a model from its files, because DVC restored it or its run was lost. Return the run's id."""
+    folder = workspace.model(origin["item"])
+    run_id = create_model_run(workspace, client, experiment_id, origin | {"dataset": data_set})
+    client.set_tag(run_id, "restored", "true")  # its times are those of the restoration
+    history = pd.read_csv(folder / "history.csv").to_dict("records")
+    log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history], now_ms())
+    client.log_artifacts(run_id, str(folder), "model")
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def record_result(
+    workspace: Workspace, client: "MlflowClient", experiment_id: str, result: Result, name: str, baseline: str
+) -> str:
+    """Log a result from its files and return the run's id. The baseline is git's HEAD if it is empty."""
+    from mlflow.entities import Metric
+
+    config = result.config
+    tags = _result_tags(workspace, result) | {"dvc.baseline": baseline or _head_commit(workspace)}
+    name = name or f"{config.model.architecture} {result.fingerprint[:8]}"
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
+    log_params(client, run_id, parameters_without(config, result.record.lacking))
+    now = now_ms()
+    scores = flatten(result.scores).items()
+    client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in scores])
+    test_ids = read_csv(workspace.per_image).image_id.unique().tolist()
+    test_data = data_digest(read_csv(workspace.image_table), test_ids)
+    client.log_inputs(run_id, [dataset_input(workspace, result.data_set, test_data, "test")])
+    for file in (workspace.report_html, workspace.report_md, workspace.metrics, workspace.per_image):
+        client.log_artifact(run_id, str(file))
+    client.log_artifacts(run_id, str(workspace.figures), "figures")
+    if "all" in config.model_names():
+        _log_predictor(workspace, run_id)
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _result_tags(workspace: Workspace, result: Result) -> dict[str, str]:
+    """Return the tags of a result: its data set, its models, and the MD5 of its code and files."""
+    digest = read_json(workspace.data_statistics).get("digest")
+    md5s = result.record.code | result.record.outs
+    return (
+        run_tags(result.fingerprint, result.data_set)
+        | {"kind": "result", "children": " ".join(model["fingerprint"] for model in result.models)}
+        | ({"data": digest} if digest else {})  # results of earlier versions have none
+        | {f"dvc.md5.{path.replace('/', '.')}": md5 for path, md5 in md5s.items()}
+    )
+
+
+def _log_predictor(workspace: Workspace, run_id: str) -> None:
+    """Log the predictor as an MLflow model that maps image files to masks, see `serving`. Nothing is pickled."""
+    import mlflow
+
+    from naevi.tracking import serving  # lazy, because it imports torch
+    from naevi.tracking.serving import EXAMPLE, SIGNATURE
+
+    package = Path(serving.__file__).parents[1]
+    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as temporary:
+        code = shutil.copytree(package, Path(temporary) / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=serving.__file__,
+            artifacts={"model": str(workspace.predictor)},
+            code_paths=[str(code)],
+            signature=SIGNATURE,
+            input_example=EXAMPLE,
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in SERVING_REQUIREMENTS],
+        )
+
+
+def _head_commit(workspace: Workspace) -> str:
+    """Return git's HEAD, or "none" without one."""
+    command = ["git", "rev-parse", "HEAD"]
+    head = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
+    return head.stdout.strip() or "none"
