@@ -92,7 +92,7 @@ def test_experiments_at_once_are_each_recorded_once(
     start = [*DVC, "queue", "start", "--jobs", "4"]
     # The workers inherit its output: to read that would be to wait for them.
     subprocess.run(start, cwd=folder, env=pipeline.clean(), check=True, stdout=subprocess.DEVNULL)
-    pipeline.run(folder, *DVC, "repro", "--single-item", "--force", "track")  # as `make ui` does
+    pipeline.run(folder, *DVC, "repro", "--single-item", "--force", "track")
     with pipeline.mlflow_server(folder, "sqlite:///mlflow.db") as address, visited(address) as answers:
         temporary = subprocess.Popen(
             experiment("--temp", name="apart", setting=beside["apart"]),

@@ -38,19 +38,22 @@ from mlflow.pyfunc.scoring_server import invocations
 from PIL import Image
 from safetensors.torch import save
 
-from naevi.config import ModelConfig, parse_config, read_yaml
+from naevi.config import ModelConfig, ReadingConfig, parse_config, read_yaml
+from naevi.datasets.decoding import read_image
 from naevi.datasets.folder import import_folder
+from naevi.datasets.mask_values import read_mask_values
 from naevi.datasets.raw import write_folder
 from naevi.errors import UserError
-from naevi.experiments.named_results import WORKSPACE, load_result
+from naevi.experiments.named_results import NamedResult
 from naevi.experiments.statistics import compare_scores, pair_results
-from naevi.images import read_image, read_mask, read_mask_values, undeclared_values, values_to_classes, write_mask
+from naevi.images import read_mask, undeclared_values, values_to_classes, write_mask
 from naevi.inference.predictor import write_predict_settings
 from naevi.inference.segmenter import load_segmenter
 from naevi.models.build import create_network
 from naevi.models.pretrained import load_encoder_weights
 from naevi.models.storage import load_model, save_model, weights_digest
 from naevi.provenance import model_origin
+from naevi.results.per_image import parse_per_image
 from naevi.tracking import serving
 from naevi.tracking.serving import EXAMPLE, SIGNATURE
 from naevi.training import checkpoint
@@ -64,6 +67,11 @@ MOST_MEMORY = 2**30
 MOST_SECONDS = 5  # of one input, the processor's, so that other programs don't count
 HUNG_SECONDS = 60  # of one input, the clock's; then the whole run ends and shows where it hung
 VALUES = [0, 255]
+PARAMS = read_yaml(ROOT / "params.yaml")
+DATA = parse_config(
+    PARAMS | {"data": PARAMS["data"] | {"source": "folder", "path": "archive", "classes": {"a": 0, "b": 255}}}
+).data
+READING = ReadingConfig(orientation="auto", white="auto", image_alpha="white", mask_alpha="auto", pages="first")
 RNG = np.random.default_rng(0)
 
 
@@ -179,12 +187,11 @@ def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
             long.addfile(info, io.BytesIO(data))
     valid = [create_zip(files), content.getvalue(), packed, tar, pax.getvalue()]
     wrapped = [gzip.compress, lzma.compress]
-    monkeypatch.setenv("NAEVI_SOURCE", str(folder / "archive"))
     workspace = Workspace(folder)
 
     def read(data: bytes) -> None:
         (folder / "archive").write_bytes(data)
-        write_folder(workspace, folder / "raw", VALUES)
+        write_folder(workspace, folder / "raw", DATA)
 
     inner = st.tuples(spoilt([tar, pax.getvalue()]), st.sampled_from(wrapped)).map(lambda pair: pair[1](pair[0]))
     outer = [*valid, *(create_tar(files, kind) for kind in ("gz", "bz2", "xz"))]
@@ -214,7 +221,7 @@ def pictures() -> list[bytes]:
 def image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """A picture of any format."""
     valid = pictures()
-    return Reader(lambda data: read_image(data, "a.png"), valid, spoilt(valid))
+    return Reader(lambda data: read_image(data, "a.png", READING), valid, spoilt(valid))
 
 
 def mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
@@ -225,7 +232,7 @@ def mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     valid += [saved(Image.fromarray(np.eye(8, 6, dtype=np.uint16) * 255), kind) for kind in ("PNG", "TIFF")]
 
     def read(data: bytes) -> None:
-        levels = read_mask_values(data, VALUES, "a.png")
+        levels = read_mask_values(data, "a.png", VALUES, READING).values
         undeclared_values(levels, VALUES)
         values_to_classes(levels, VALUES)
 
@@ -256,7 +263,7 @@ def labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     pair = [("images", "images/a.png", saved(a_picture(), "PNG")), ("masks", "masks/a.png", saved(a_mask(), "PNG"))]
 
     def read(data: bytes) -> None:
-        import_folder([*pair, ("labels", "labels.csv", data)], folder, VALUES)
+        import_folder([*pair, ("labels", "labels.csv", data)], folder, DATA)
 
     return Reader(read, LABELS, spoilt(LABELS))
 
@@ -266,7 +273,7 @@ def file_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     picture, grey = saved(a_picture(), "PNG"), saved(a_mask(), "PNG")
 
     def read(names: tuple[str, str]) -> None:
-        import_folder([("images", names[0], picture), ("masks", names[1], grey)], folder / "names", VALUES)
+        import_folder([("images", names[0], picture), ("masks", names[1], grey)], folder / "names", DATA)
 
     text = st.text(max_size=300) | st.text("aä/.\\\0 _-" + "\u0130\udcff", max_size=300)
     text = text | st.integers(100, 300).map("ä".__mul__)
@@ -405,18 +412,16 @@ def training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
 def result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """The per_image.csv of one of two results that are compared."""
     monkeypatch.chdir(folder)
-    HERE.per_image.parent.mkdir()
     rows = "image_id,dataset,diagnosis,fold,class,dice,iou,tp,fn\n" + "".join(
         f"i{row},ph2,common,{row % 2},lesion,0.{row}5,0.{row},{row},1\n" for row in range(6)
     )
     valid = [rows.encode()]
-    HERE.per_image.write_bytes(valid[0])
-    other = load_result(HERE, WORKSPACE)
+    other = NamedResult("x", parse_per_image("x", "per_image.csv", valid[0]))
     settings = parse_config(read_yaml(ROOT / HERE.params)).evaluate.model_copy(update={"resamples": 100})
 
     def read(data: bytes) -> None:
-        HERE.per_image.write_bytes(data)
-        compare_scores(pair_results(load_result(HERE, WORKSPACE), other), settings)
+        result = NamedResult("x", parse_per_image("x", "per_image.csv", data))
+        compare_scores(pair_results(result, other), settings)
 
     return Reader(read, valid, spoilt(valid))
 
@@ -529,7 +534,7 @@ def test_a_search_that_is_led_to_new_code_finds_nothing_either(
 def test_the_largest_picture_takes_less_than_a_gibibyte() -> None:
     before = memory_from_here()
 
-    read_image(saved(Image.new("RGBA", (7071, 7071)), "PNG", compress_level=1), "a.png")
+    read_image(saved(Image.new("RGBA", (7071, 7071)), "PNG", compress_level=1), "a.png", READING)
 
     assert most_memory() - before < MOST_MEMORY
 
@@ -541,7 +546,7 @@ def test_a_frame_of_gigabytes_is_refused_before_it_takes_memory() -> None:
     before = memory_from_here()
 
     with pytest.raises(UserError, match=r"Image size \(2343615088 pixels\) exceeds limit of 50000000 pixels"):
-        read_image(head + wipe + frame + b"\x02\x02\x4c\x01\x00;", "a.gif")
+        read_image(head + wipe + frame + b"\x02\x02\x4c\x01\x00;", "a.gif", READING)
 
     assert most_memory() - before < MOST_MEMORY
 
