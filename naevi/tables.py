@@ -52,7 +52,7 @@ HISTORY: dict[str, Rule] = {"epoch": Numbers(1, float("inf")), "lr": COUNT, "tra
 PER_IMAGE: dict[str, Rule] = LABELS | {
     "dataset": ANY_TEXT,
     "lesion_fraction": SHARE,
-    "fold": COUNT,
+    "fold": r"\d+|all",  # the name of the model; an external validation may test `all`
     "class": ANY_TEXT,
     **dict.fromkeys(["dice", "iou", "confidence"], SCORE),
     **dict.fromkeys(["tp", "fp", "fn", "tn"], COUNT),

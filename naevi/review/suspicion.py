@@ -123,7 +123,7 @@ def _mask_reasons(masks: pd.DataFrame, ids: list[str]) -> tuple[Scores, list[str
 
 def _explain(mask: dict[Any, Any], ids: list[str]) -> tuple[Reason, str]:
     """Return the reason that explains a misfit best, and how to say it."""
-    shift, partner = _describe_shift(mask["down"], mask["right"]), ids[int(mask["partner"])]
+    shift = _describe_shift(mask["down"], mask["right"])
     gain, reason, sentence = {
         "turned": (mask["turn_gain"], reasons.FRAME, f"It fits better if it is {list(TURNS)[int(mask['turn'])]}."),
         "shifted": (mask["shift_gain"], reasons.SHIFTED, f"It fits better {shift}."),

@@ -64,7 +64,7 @@ def score_predictions(tiny: Tiny, predictions: Path) -> ReportData:
     table = tiny.image_table[IMAGE_COLUMNS].assign(fold=folds).join(overlap_scores(counts, classes=2)).join(counts)
     table = table.assign(**others, confidence=0.5 + table.dice / 3)
     curves = pd.DataFrame(
-        {"epoch": 1, "train_loss": 0.5, "val_dice": [0.625, 0.375, None], "val_iou": [0.5, 0.25, None]}
+        {"epoch": 1, "lr": 0.001, "train_loss": 0.5, "val_dice": [0.625, 0.375, None], "val_iou": [0.5, 0.25, None]}
     )
     return ReportData(
         config=tiny.config,
