@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test check lint unit soak test-services setup unlock demo demo-ui repro ui review publish update-readme compare \
+.PHONY: test check lint unit soak soak-sequences test-services setup unlock demo demo-ui repro ui review publish update-readme compare \
   experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
@@ -59,6 +59,10 @@ endif
 soak: setup
 	python -m pytest -m soak tests/faults
 	python -m pytest --hypothesis-profile=soak -rP tests/faults/test_fuzz.py
+
+# Random sequences of everyday steps. Five seeds take less than 40 minutes: make soak-sequences SEEDS="0 1 2 3 4"
+soak-sequences: setup
+	SEEDS="$(SEEDS)" python -m pytest -m soak -rA tests/faults/test_sequences.py
 
 # Tests docs/team.md with an MLflow server on PostgreSQL and an S3 server. Both run on this machine.
 test-services: .venv/services

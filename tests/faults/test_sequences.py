@@ -192,7 +192,7 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> References:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(SEQUENCES))
 def test_runs_belong_to_their_parameters_and_data(seed: int, tmp_path: Path, references: References) -> None:
-    """To run a part, select seeds: SEEDS="0 1 2" make soak-sequences."""
+    """To run a part: make soak-sequences SEEDS="0 1 2 3 4"."""
     if (chosen := os.environ.get("SEEDS")) and str(seed) not in chosen.split():
         pytest.skip("SEEDS doesn't name it")
     everyday = Everyday(tmp_path / "repository", references, random.Random(seed))
