@@ -1,5 +1,6 @@
 """The data set of the report, and the checks that the pipeline made on it."""
 
+from pathlib import Path
 from typing import Any
 
 from naevi.rendering.plots import order_diagnoses
@@ -42,6 +43,12 @@ def data_checks(result: ReportData) -> list[str]:
         checks.insert(0, "Every image and mask matches its SHA-256 pixel hash in data/ph2.csv.")
     if config.preprocess.empty_masks == "refuse":
         checks.append("No mask is empty.")
+    path = Path(config.data.path)
+    if config.data.source == "folder" and result.curves is not None and (path.is_absolute() or ".." in path.parts):
+        checks.append(
+            "The images are outside of the repository (data.path), so others can't reproduce this result. "
+            "`dvc add` them inside of it."
+        )
     return [*checks, _describe_near_duplicates(result)]
 
 

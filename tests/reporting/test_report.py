@@ -177,6 +177,30 @@ def test_data_are_those_of_data_json(result: ReportData, examples: list[ExampleI
     assert re.search(r"^\| all \| 20 \| 96 \| 64 \| .* \| 17 \| 13 \|$", render_markdown(other), re.MULTILINE)
 
 
+def test_how_files_were_read_and_every_warning_is_in_both_reports(
+    result: ReportData, examples: list[ExampleImage]
+) -> None:
+    decision = {"decision": "Masks <turned>", "count": 2, "examples": "a, b", "parameter": "data.reading.orientation"}
+    changed = replace(result, statistics=result.statistics | {"decisions": [decision], "warnings": ["64 of 200 alike"]})
+    html, markdown = page(changed, examples), render_markdown(changed)
+
+    assert "No file needed a decision while it was read." in page(result, examples)
+    assert '<th scope="row">Masks &lt;turned&gt;</th><td>2</td><td>a, b</td><td>data.reading.orientation</td>' in html
+    assert re.search(r"^\| Masks .*turned.* \| 2 \| a, b \| data.reading.orientation \|$", markdown, re.MULTILINE)
+    for text in (html, markdown):
+        assert "64 of 200 alike" in text
+        assert result.statistics["digest"] in text
+
+
+@pytest.mark.parametrize(("path", "warned"), [("/clinic/images", True), ("../images", True), ("data/mine", False)])
+def test_images_outside_of_the_repository_are_named_in_the_report(
+    result: ReportData, config_with: Callable[[dict[str, Any]], Config], path: str, warned: bool
+) -> None:
+    own = replace(result, config=config_with({"data.source": "folder", "data.path": path}))
+
+    assert ("outside of the repository (data.path)" in render_markdown(own)) == warned
+
+
 def test_the_model_card_is_derived_from_the_result(result: ReportData, examples: list[ExampleImage]) -> None:
     for text in (page(result, examples), render_markdown(result)):
         card = text[text.rindex("Model card") :]
