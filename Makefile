@@ -5,8 +5,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: test check lint unit soak soak-sequences test-services setup unlock demo demo-ui repro ui review publish update-readme compare \
-  experiments promote rollback history verify lock
+.PHONY: test check lint unit soak soak-sequences test-services setup unlock demo demo-ui repro ui review publish \
+  update-readme compare experiments promote rollback history verify lock
 .DEFAULT_GOAL := test
 
 # Three processes suit two cores because some tests wait for servers and queues.
@@ -60,7 +60,8 @@ soak: setup
 	python -m pytest -m soak tests/faults
 	python -m pytest --hypothesis-profile=soak -rP tests/faults/test_fuzz.py
 
-# Random sequences of everyday steps. Five seeds take less than 40 minutes: make soak-sequences SEEDS="0 1 2 3 4"
+# Random sequences of everyday steps, one for each seed. Without SEEDS there are 20. Five take less than 40 minutes:
+# make soak-sequences SEEDS="0 1 2 3 4"
 soak-sequences: setup
 	SEEDS="$(SEEDS)" python -m pytest -m soak -rA tests/faults/test_sequences.py
 
@@ -95,13 +96,13 @@ repro: unlock
 	dvc repro
 	dvc repro --single-item --force track
 
-# Without DVC, which would add error messages of its own. The pages open even if the workspace can't be recorded.
+# Not through DVC, which would add error messages of its own. MLflow opens even if the result can't be recorded.
 ui: unlock
-	@python -m stages.track || echo "MLflow shows what was recorded before."
+	@python -m stages.track || echo "MLflow shows only what was recorded before."
 	@echo "When the server is up, the results are at $(RESULTS_PAGE)"
 	$(UI) $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
-# The page is for people, before they train: suspicious masks first.
+# For a look at the masks before training, suspicious ones first. It runs the stages up to preprocess.
 review: unlock
 	dvc repro preprocess
 	@echo "Open reports/review.html in a browser."

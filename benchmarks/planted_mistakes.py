@@ -3,13 +3,14 @@
     python -m benchmarks.planted_mistakes data/raw
     python -m benchmarks.planted_mistakes data/raw --number 20 --seeds 3 --sample 2000
 
-The folder is like data/raw: images/<id>.png, masks/<id>.png with class indices, labels.csv. Nothing in it changes. Each
-kind of mistake is planted alone, then all together. A mistake is found if it is within the first 2 x planted places of
-the page. A place shows one image, or images that belong side by side: near-duplicates and exchanged masks.
+The folder has the layout of data/raw: images/<id>.png, masks/<id>.png with class indices, labels.csv. It isn't changed.
+Each kind of mistake is planted alone, then all together. With n planted mistakes, a mistake is found if it is in the
+first 2 n places of the page. A place shows one image, or images that belong side by side: near-duplicates and exchanged
+masks.
 
-swapped    two images have each other's mask; both count
-turned     the picture is mirrored or turned by 180 degrees, as by a lost EXIF tag, and the mask isn't
-copied     the image and the mask exist again under another name
+swapped    two images have each other's mask, which counts as two mistakes
+turned     the image is mirrored or turned by 180 degrees, as after the loss of an EXIF tag, and the mask isn't
+copied     there is a copy of the image and the mask under another name
 vanished   the mask is three by three pixels at the native size
 shifted    the mask is shifted by 15 to 25 % of the lesion's diameter
 """
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sample", type=int, default=None, help="number of images; all by default")
     options = parser.parse_args()
-    print(f"found within the first 2 x planted places, for {options.seeds} seed(s)\n")
+    print(f"found in the first 2 n places with n planted mistakes, for {options.seeds} seed(s)\n")
     print("| planted | mistakes | found | places |\n|---|---|---|---|")
     for kinds in (*((kind,) for kind in KINDS), KINDS):
         founds = []
@@ -129,7 +130,7 @@ def _shifted(mask: Pixels, rng: Generator) -> Pixels:
 
 
 def found(workspace: Workspace, planted: pd.DataFrame) -> dict[str, int]:
-    """Return how many mistakes of each kind are within the first 2 x planted places of the page."""
+    """Return how many of n planted mistakes of each kind are in the first 2 n places of the page."""
     config = load_config(current_workspace())
     prepared = prepare(workspace, config.data, config.preprocess)
     pairs = prepared.near_duplicates

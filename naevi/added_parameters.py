@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 from naevi.errors import UserError
 
-# What data.path is in records that lack it, by data.source. Own images came from NAEVI_SOURCE or from data/external.
+# The data.path of records that lack it, by data.source. Own images came from NAEVI_SOURCE or from data/external.
 EARLIER_PATHS = {"ph2": "data/ph2.csv", "phantoms": "data/ph2.csv", "folder": "data/external"}
 
 
 class Added(NamedTuple):
     """A parameter that was added later."""
 
-    before: Any  # the value that reproduces the behavior before there was this parameter
+    before: Any  # the value that reproduces the behavior before this parameter was added
     suggested: Any  # the value of the committed params.yaml
 
 
@@ -54,7 +54,7 @@ def missing_parameters(values: Any) -> dict[str, Added]:
 
 
 def complete_record(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of an old commit, result or model with those that it lacks, as they were in effect."""
+    """Return the parameters of an old commit, result or model, completed by the values that reproduce its behavior."""
     completed = copy.deepcopy(values)
     for key, added in missing_parameters(values).items():
         _set(completed, key, added.before)
@@ -62,7 +62,7 @@ def complete_record(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_complete(values: Any, text: Any) -> None:
-    """Raise UserError if a workspace's params.yaml lacks added parameters. The message has the lines to paste.
+    """Raise UserError if the values of params.yaml lack added parameters. The message has the lines to paste.
 
     `text` converts nested values to YAML.
     """
@@ -73,7 +73,7 @@ def check_complete(values: Any, text: Any) -> None:
     for key, added in missing.items():
         _set(suggested, key, added.suggested)
     raise UserError(
-        f"params.yaml lacks {len(missing)} parameter(s) of this version. Add these lines to the sections of these "
+        f"params.yaml lacks {len(missing)} parameter(s) of this version. Add these lines to its sections of the same "
         f"names:\n{text(suggested)}"
     )
 

@@ -112,7 +112,7 @@ def cutout(image: Path, over: Path, model: str, out: Path, force: bool) -> None:
 @click.option(
     "--labels",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV file with the columns image_id and diagnosis.",
+    help="CSV file with the names of the images and their diagnoses.",
 )
 @click.option("--keep-empty-masks", is_flag=True, help="Score masks without foreground. Otherwise they are an error.")
 @model_option
@@ -157,7 +157,7 @@ def compare(a: str, b: str, out: Path | None, force: bool) -> None:
     """Compare two results image by image.
 
     A and B are `workspace`, `default` (the last commit), a published result, a DVC experiment or a git revision. Both
-    must be of one data set, and their files must be those that were recorded.
+    must be of the same data set, and their files must match their records.
     """
     from naevi.experiments.comparison import write_comparison
 
@@ -172,7 +172,7 @@ def compare(a: str, b: str, out: Path | None, force: bool) -> None:
 def publish(name: str, assignments: tuple[str, ...]) -> None:
     """Run an experiment and keep its scores.
 
-    The scores, the changed parameters and a record of code, data and files are in reports/results/NAME.
+    reports/results/NAME then contains the scores, the changed parameters and a record of code, data and files.
     """
     from naevi.experiments.published import publish_result
 
@@ -205,8 +205,8 @@ def history(commits: int) -> None:
 def verify(commits: int, data: bool) -> None:
     """Check results in MLflow against git, and repair MLflow.
 
-    The files of each run must be those that were recorded. With --data, files that a damaged disk or an edit has
-    changed are listed, and the exit code is then 1. DVC doesn't notice them.
+    The files of each run must match dvc.lock. With --data, files that were changed by a damaged disk or an edit are
+    listed, and the exit code is then 1. DVC itself doesn't notice a change that keeps a file's time and size.
     """
     from naevi.experiments import verification
 

@@ -96,7 +96,7 @@ class ReadingConfig(Section):
 
 
 class DataConfig(Section):
-    """Which images, and what the values in their masks mean."""
+    """Which images are used, how they are read, and what the values in their masks mean."""
 
     source: Literal["ph2", "phantoms", "folder"]
     path: Annotated[str, Field(min_length=1, max_length=1000)]
@@ -119,7 +119,7 @@ class DataConfig(Section):
         return sorted(self.classes, key=self.classes.__getitem__)
 
     def data_set(self) -> str:
-        """Return what the data set is called in reports and MLflow."""
+        """Return the name of the data set in reports and MLflow."""
         if self.source != "folder":
             return self.source
         return Path(self.path).name.partition(".")[0] or "folder" if self.name == "auto" else self.name
@@ -241,8 +241,8 @@ class Config(Section):
         source, path = self.data.source, self.data.path
         if source == "ph2" and path != PH2_MANIFEST:
             raise ValueError(
-                f"data.path: must be {PH2_MANIFEST}, the manifest, if data.source is ph2; got {path}. To name the "
-                "place of the PH2 files, set NAEVI_SOURCE"
+                f"data.path: must be {PH2_MANIFEST}, the manifest, if data.source is ph2; got {path}. To use PH2 "
+                "files from another place, set NAEVI_SOURCE"
             )
         if source == "folder" and path == PH2_MANIFEST:
             raise ValueError("data.path: must name the folder or archive with your images if data.source is folder")
@@ -275,10 +275,10 @@ def load_config(workspace: Workspace, *sections: str) -> Config:
     """Return the parameters of a workspace, restricted to `sections` if any are named. The whole file is checked.
 
     A stage names the sections or keys (such as data.classes) that dvc.yaml declares for it. Reading another one raises
-    AttributeError, so an undeclared parameter can't reach a result.
+    AttributeError, so an undeclared parameter can't change a result.
 
     Raises UserError with every problem at once if params.yaml can't be read or is invalid, and with the lines to add if
-    it is of an earlier version.
+    it was written for an earlier version.
     """
     values = read_yaml(workspace.params)
     check_complete(values, yaml_text)
@@ -298,7 +298,7 @@ def load_config(workspace: Workspace, *sections: str) -> Config:
 
 
 def parse_record(values: dict[str, Any]) -> Config:
-    """Return the config of an old commit, result or model. Parameters that were added later get their earlier value."""
+    """Return the config of an old commit, result or model. See `complete_record` for parameters that it lacks."""
     return parse_config(complete_record(values))
 
 

@@ -1,4 +1,4 @@
-"""MD5 and SHA-256 of files and folders. dvc.lock has the MD5, model.json the SHA-256."""
+"""MD5 and SHA-256 of files and folders. dvc.lock lists MD5s, model.json a SHA-256."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from naevi.workspace import Workspace
 
 
 def path_md5(workspace: Workspace, path: str) -> str:
-    """Return the MD5 of a file or folder as DVC computes it: that of a folder is the MD5 of its listing."""
+    """Return the MD5 of a file or folder as DVC computes it. The MD5 of a folder is that of its listing."""
     full, ignore = workspace.root / path, workspace.root / ".dvcignore"
     if full.is_file():
         return file_digest(full, "md5")

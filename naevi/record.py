@@ -1,7 +1,7 @@
-"""The record of a result: what dvc.lock says about its parameters, code, data and files.
+"""The record of a result: what dvc.lock lists about its parameters, code, data and files.
 
-Whatever describes a result reads its record. The files in a workspace are checked against it, because anyone can edit
-params.yaml or a table after the pipeline ran.
+All descriptions of a result use its record. The files in a workspace are checked against it, because params.yaml or a
+table may have been edited after the pipeline ran.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ class StageRecord(NamedTuple):
 
 
 class Record(NamedTuple):
-    """The stages of dvc.lock that a result is made of, by name. The training stages are train@0, train@1, …."""
+    """The stages of dvc.lock behind a result, by name. The training stages are train@0, train@1, …."""
 
     stages: dict[str, StageRecord]
 
@@ -47,13 +47,13 @@ class Record(NamedTuple):
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return the parameters under which the result was computed, nested, as they were recorded."""
+        """Return the recorded parameters with which the result was computed, nested."""
         stages = self.computing.stages.values()
         return _nest({key: value for stage in stages for key, value in stage.parameters.items()})
 
     @property
     def config(self) -> Config:
-        """Return the parameters under which the result was computed. Those added later have their earlier value."""
+        """Return the parameters with which the result was computed, completed by `complete_record`."""
         return parse_record(self.values)
 
     @property
@@ -68,7 +68,7 @@ class Record(NamedTuple):
 
     @property
     def files(self) -> dict[str, str]:
-        """Return the MD5 of every output and dependency by path. `record_problems` finds those with several."""
+        """Return the MD5 of every output and dependency by path. `record_problems` finds paths with several MD5s."""
         return {path: md5 for stage in self.stages.values() for path, md5 in stage.deps.items()} | self.outs
 
     @property
@@ -84,14 +84,14 @@ def _computes(stage: str) -> bool:
 def read_record(workspace: Workspace) -> Record:
     """Return the record of the result in a workspace. Raises UserError if there is none or it can't be read."""
     if not workspace.lock.exists():
-        raise UserError(f"There is no {workspace.lock}, so nothing is known about the result. Run `dvc repro`.")
+        raise UserError(f"There is no {workspace.lock}, so the result has no record. Run `dvc repro`.")
     return parse_lock(workspace.lock.read_text(encoding="utf-8"), str(workspace.lock))
 
 
 def parse_lock(text: str, name: str) -> Record:
     """Return the record in the text of a dvc.lock. `name` is for messages.
 
-    Only the models that the stage evaluate used count. The stage track has no part in a result, so it is left out.
+    Only the models that evaluate used are in it. The stage track is left out, because it can't affect a result.
 
     Raises UserError if the text can't be read or lacks a stage that computes.
     """
@@ -111,7 +111,7 @@ def parse_lock(text: str, name: str) -> Record:
 
 def _stage_record(entry: Mapping[str, Any]) -> StageRecord:
     parameters = flatten(entry.get("params", {}).get("params.yaml", {}))
-    # One value, because a stage that ran with fewer classes would otherwise seem to agree.
+    # All classes as one value. Otherwise a stage that ran with fewer classes would seem to agree.
     names = [key for key in parameters if key.startswith(f"{CLASSES}.")]
     if classes := {key.removeprefix(f"{CLASSES}."): parameters.pop(key) for key in names}:
         parameters[CLASSES] = classes
@@ -133,7 +133,7 @@ def _nest(flat: dict[str, Any]) -> dict[str, Any]:
 def record_problems(record: Record) -> list[str]:
     """Return why the stages of a record don't belong together, as parts of a sentence; empty if they do.
 
-    Stages must agree on parameters, on what they read, and on what one writes and another one reads.
+    Stages must agree on their common parameters and on the MD5 of each file that they read or write.
     """
     seen: dict[str, tuple[str, Any]] = {}  # the first stage with a parameter or file, and its value or MD5
     problems = []
@@ -167,11 +167,11 @@ def file_problems(workspace: Workspace, md5s: Mapping[str, str]) -> list[str]:
 
 
 def check_result(workspace: Workspace, record: Record, config: Config | None, files: Iterable[Path]) -> None:
-    """Raise UserError with what differs and what to run if a workspace doesn't match the record of its result.
+    """Raise UserError with the differences and a remedy if a workspace doesn't match the record of its result.
 
-    `files` are the files and folders that will be shown or logged. `config` holds today's parameters: they and today's
-    code must be those of the record. Without it the result is an earlier one. Then both are ignored, and
-    files that the record doesn't list, too.
+    `files` are the files and folders that will be shown or logged. `config` has the parameters in params.yaml. These
+    parameters and the code in the workspace must be the recorded ones. `config` is None for the result of an earlier
+    commit. Then parameters, code, and files that the record doesn't list are not checked.
     """
     names, known = [workspace.relative(path) for path in files], record.files
     md5s = {name: known[name] for name in names if name in known}
@@ -194,8 +194,8 @@ def check_result(workspace: Workspace, record: Record, config: Config | None, fi
 def content_problems(workspace: Workspace, record: Record) -> list[str]:
     """Return which files of a workspace contradict each other, as parts of a sentence: models, curves and scores.
 
-    dvc.lock doesn't show whether evaluate used today's models, because its dependency is the folder of all models, with
-    earlier ones. So their histories are compared with curves.csv, which evaluate wrote.
+    dvc.lock doesn't show whether evaluate used these models, because its dependency is the folder of all models, which
+    may contain older ones. So their histories are compared with curves.csv, which evaluate wrote.
     """
     models = {name: workspace.model(name) for name in record.config.model_names()}
     problems = [problem for folder in models.values() for problem in model_problems(folder)]
@@ -206,7 +206,7 @@ def content_problems(workspace: Workspace, record: Record) -> list[str]:
 
 
 def model_problems(folder: Path) -> list[str]:
-    """Return why the files in the folder of a model don't belong together, as parts of a sentence."""
+    """Return why the files of a model don't belong together, as parts of a sentence."""
     try:
         weights = folder / "model.safetensors"
         same = file_digest(weights, "sha256") == read_description(folder)["sha256"]
@@ -216,9 +216,9 @@ def model_problems(folder: Path) -> list[str]:
 
 
 def score_problems(scores: Mapping[str, Any], per_image: pd.DataFrame) -> list[str]:
-    """Return where metrics.json (`scores`) contradicts per_image.csv, as parts of a sentence.
+    """Return how metrics.json (`scores`) contradicts per_image.csv, as parts of a sentence.
 
-    The means of Dice and IoU over images are computed again. An image's score is the mean over its classes.
+    The means of Dice and IoU over images are recomputed. An image's score is the mean over its classes.
     """
     images = per_image.groupby(["image_id", "fold"])[["dice", "iou"]].mean()
     problems = []
@@ -236,12 +236,12 @@ def result_fingerprint(
 ) -> str:
     """Return the fingerprint of a result: of its parameters, every model.json (with data and code) and metrics.json.
 
-    data.path and data.name don't count: equal images in another folder or under another name give the same result.
-    `lacking` are the keys that the record lacks. They are left out, so an old result keeps its fingerprint.
+    data.path and data.name are left out, because equal images in another folder or under another name give the same
+    result. `lacking` are the keys that the record lacks. They are left out too, so an old result keeps its fingerprint.
     """
     return digest([parameters_without(config, {"data.path", "data.name", *lacking}), models, scores])
 
 
 def parameters_without(config: Config, keys: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters, nested, without those with these dotted keys and without sections that are then empty."""
+    """Return the parameters, nested, without these dotted keys and without sections that become empty."""
     return _nest({key: value for key, value in flatten(config.model_dump()).items() if key not in set(keys)})

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from naevi.config import SplitConfig
 from naevi.errors import UserError, first_ten
 
-# By the column of the image table: what may have given the parts, and how to split at random instead.
+# By the column of the image table: the possible sources of the parts, and how to split at random instead.
 GIVEN = {"split": "a column split or folders train and test give", "fold": "a column fold gives"}
 POOL = {"split": ", or data.split_folders=ignore to pool the images of folders", "fold": ""}
 
@@ -28,7 +28,7 @@ def assign_parts(image_table: pd.DataFrame, settings: SplitConfig) -> pd.DataFra
     there. Images of one group always share a part. The model `all` trains on every image.
 
     Raises UserError if a diagnosis has fewer groups than there are folds, if split.folds differs from the number of
-    folds in the image table, if the image table separates a group, and if a model has too few images for training or
+    folds in the image table, if the image table separates a group, or if a model has too few images for training or
     validation.
     """
     split = image_table[["image_id", "diagnosis", "group"]].copy()
@@ -71,9 +71,10 @@ def _check_groups(image_table: pd.DataFrame, column: str) -> None:
     ]
     if descriptions:
         raise UserError(
-            f"The given {column} separates images that belong together, because they have the same group or are listed "
-            f"in data/checks/near_duplicates.csv: {first_ten(descriptions)}. Give them the same {column} or keep one "
-            f"of them, or set preprocess.near_duplicates higher or to off, or data.columns.group=none{POOL[column]}."
+            f"The predefined {column} separates images that belong together, because they have the same group or are "
+            f"listed in data/checks/near_duplicates.csv: {first_ten(descriptions)}. Give them the same {column}, keep "
+            "one of them, or set preprocess.near_duplicates higher or to off, or "
+            f"data.columns.group=none{POOL[column]}."
         )
 
 
@@ -87,8 +88,8 @@ def _given_parts(image_table: pd.DataFrame, column: str) -> list[pd.Series]:
 def _stratified_folds(image_table: pd.DataFrame, settings: SplitConfig) -> Iterator[pd.Series]:
     if settings.folds == 1:
         raise UserError(
-            "split.folds is 1, which requires a given split: a table with a column split, or folders train and test "
-            "with data.split_folders=use. Set split.folds to 2 or more to split at random."
+            "split.folds is 1, which requires a predefined split: a table with a column split, or folders train and "
+            "test with data.split_folders=use. Set split.folds to 2 or more to split at random."
         )
     groups = image_table.groupby("diagnosis").group.nunique()
     fewest = groups.min()

@@ -24,12 +24,12 @@ class Workspace:
         self.requirements_lock = root / "requirements.lock"
 
         self.ph2_manifest = root / "data/ph2.csv"  # pixel hashes of PH2, in git
-        self.external_data = root / "data/external"  # users may put an archive or a folder here
+        self.external_data = root / "data/external"  # users may put PH2 here, as an archive or a folder
         self.raw = root / "data/raw"  # images/<id>.png, masks/<id>.png (class indices), labels.csv, at native size
-        self.reading_decisions = self.raw / "decisions.csv"  # how files were read that can be read in several ways
+        self.reading_decisions = self.raw / "decisions.csv"  # decisions about files that can be read in several ways
         self.prepared = root / "data/prepared"  # the same at the training size, with the image table
         self.image_table = self.prepared / "lesions.csv"
-        self.checks = root / "data/checks"  # what preprocess noticed: tables for people, no stage trains on them
+        self.checks = root / "data/checks"  # what preprocess noticed: tables for people, which no other stage reads
         self.near_duplicates = self.checks / "near_duplicates.csv"
         self.vanished = self.checks / "vanished.csv"  # lesions too small for the training size
         self.suspicions = self.checks / "suspicions.csv"  # the scores behind the review page
@@ -49,7 +49,7 @@ class Workspace:
         self.report_md = root / "reports/report.md"
         self.report_html = root / "reports/report.html"
         self.figures = root / "reports/figures"
-        self.results = root / "reports/results"  # <name>/overrides.txt, metrics.json, per_image.csv
+        self.results = root / "reports/results"  # <name>/overrides.txt, metrics.json, per_image.csv, record.json
 
     @property
     def main_repository(self) -> Path:

@@ -1,4 +1,4 @@
-"""Check every mask, bring images and masks to the training size, and describe them for a review before training."""
+"""Check every mask, resize images and masks to the training size, and write statistics and the review page."""
 
 from naevi.config import load_config
 from naevi.files import write_json

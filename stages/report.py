@@ -12,7 +12,7 @@ from stages.runner import run_stage
 def main() -> None:
     workspace = current_workspace()
     config = load_config(workspace)
-    record = read_record(workspace).computing  # this stage has no valid entry while it runs
+    record = read_record(workspace).computing  # while this stage runs, its own entry is missing or out of date
     check_result(workspace, record, config, shown_files(workspace, record.config))
     models = [read_description(workspace.model(name)) for name in config.model_names()]
     publish_report(workspace, config, models, read_curves(workspace), record.lacking)

@@ -50,7 +50,7 @@ def copy(repository: Path, folder: Path) -> Path:
 
 def clean() -> dict[str, str]:
     """The environment without what steers DVC, MLflow and naevi; its programs are those beside this Python."""
-    steers = ("AWS_", "DVC_", "MLFLOW_", "NAEVI_")
+    steers = ("AWS_", "DVC_", "MAKE", "MFLAGS", "MLFLOW_", "NAEVI_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(steers)}
     return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])}
 

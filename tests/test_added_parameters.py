@@ -1,4 +1,4 @@
-"""Parameters that were added later: old records are completed, and a params.yaml that lacks them names the lines."""
+"""Parameters that were added later: old records are completed. If params.yaml lacks them, a message has the lines."""
 
 import copy
 import subprocess
@@ -67,7 +67,7 @@ def test_a_params_file_without_new_parameters_gets_the_lines_to_paste(folder: Pa
         load_config(HERE)
 
     assert str(error.value) == (
-        "params.yaml lacks 12 parameter(s) of this version. Add these lines to the sections of these names:\n"
+        "params.yaml lacks 12 parameter(s) of this version. Add these lines to its sections of the same names:\n"
         "data:\n  path: data/ph2.csv\n  name: auto\n  split_folders: use\n  mismatches: refuse\n  extra_rows: ignore\n"
         "  repeated_rows: refuse\n  reading:\n    orientation: auto\n    white: auto\n    image_alpha: white\n"
         "    mask_alpha: auto\n    pages: refuse\npreprocess:\n  near_duplicates: 0.985"

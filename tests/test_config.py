@@ -264,8 +264,8 @@ def test_a_key_that_was_not_named_can_not_be_read(folder: Path) -> None:
     [
         (
             {"data.path": "PH2Dataset.rar"},
-            "data.path: must be data/ph2.csv, the manifest, if data.source is ph2; got PH2Dataset.rar. To name the "
-            "place of the PH2 files, set NAEVI_SOURCE",
+            "data.path: must be data/ph2.csv, the manifest, if data.source is ph2; got PH2Dataset.rar. To use PH2 "
+            "files from another place, set NAEVI_SOURCE",
         ),
         (
             {"data.source": "folder"},

@@ -120,9 +120,10 @@ def several_classes(classes: int = 6, number: int = 60) -> tuple[np.ndarray, np.
 
 
 def test_scores_of_several_classes_are_those_of_monai() -> None:
-    """MONAI knows two rules for a class that the mask lacks: NaN (ignore_empty), or 1 if nothing is predicted, else 0.
+    """MONAI has two rules for a class that the mask lacks.
 
-    The rule here is between them: NaN if nothing is predicted, else 0. nnU-Net has it too.
+    The score is NaN (ignore_empty), or 1 if nothing is predicted and otherwise 0. The rule here is between them: NaN if
+    nothing is predicted, otherwise 0. nnU-Net has it too.
     """
     masks, predictions = several_classes()
     table = overlap_scores(confusion_counts(masks, predictions, classes=6), classes=6)

@@ -99,7 +99,7 @@ def test_a_lock_without_a_complete_result_is_a_user_error(text: str) -> None:
 
 
 def test_a_workspace_without_a_lock_is_a_user_error(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"^There is no dvc\.lock, so nothing is known about the result\."):
+    with pytest.raises(UserError, match=r"^There is no dvc\.lock, so the result has no record\."):
         read_record(HERE)
 
 
@@ -247,7 +247,7 @@ def test_equal_data_under_another_path_or_name_gives_the_same_fingerprint(
 
 
 def test_an_earlier_result_has_the_fingerprint_in_its_report() -> None:
-    """That of the archive in tests/old_records, whose record lacks the parameters that were added later."""
+    """The result is in the archive in tests/old_records. Its record lacks the parameters that were added later."""
     with tarfile.open(ROOT / "tests/old_records/repository.tar.xz") as archive:
 
         def text(name: str) -> str:

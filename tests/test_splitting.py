@@ -159,8 +159,8 @@ def error_message(images: pd.DataFrame, settings: SplitConfig) -> str:
 
 def test_one_fold_requires_a_given_split(ph2: pd.DataFrame) -> None:
     assert error_message(ph2, folds(1)) == (
-        "split.folds is 1, which requires a given split: a table with a column split, or folders train and test with "
-        "data.split_folders=use. Set split.folds to 2 or more to split at random."
+        "split.folds is 1, which requires a predefined split: a table with a column split, or folders train and test "
+        "with data.split_folders=use. Set split.folds to 2 or more to split at random."
     )
 
 
@@ -246,8 +246,8 @@ def test_a_split_that_separates_a_group_is_an_error(values: list[str], pairs: st
     images.loc[2, "group"], images.loc[3, "group"] = "image-001", "image-000"
 
     assert error_message(images, folds(1)) == (
-        "The given split separates images that belong together, because they have the same group or are listed in "
-        f"data/checks/near_duplicates.csv: {pairs}. Give them the same split or keep one of them, or set "
+        "The predefined split separates images that belong together, because they have the same group or are listed in "
+        f"data/checks/near_duplicates.csv: {pairs}. Give them the same split, keep one of them, or set "
         "preprocess.near_duplicates higher or to off, or data.columns.group=none, or data.split_folders=ignore to pool "
         "the images of folders."
     )
@@ -261,7 +261,7 @@ def test_up_to_ten_separated_groups_are_listed() -> None:
     message = error_message(images, folds(3))
 
     assert "csv: image-000 (0) and image-001 (1) and image-002 (2), image-003 (0) and " in message
-    assert " image-029 (2), …. Give them the same fold or" in message
+    assert " image-029 (2), …. Give them the same fold, keep" in message
     assert message.endswith(" or data.columns.group=none.")
 
 

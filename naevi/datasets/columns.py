@@ -8,13 +8,13 @@ from naevi.config import ColumnsConfig
 from naevi.errors import UserError, first_ten
 from naevi.tables import Decision
 
-# Common names, without spaces, hyphens and underscores, in lower case.
+# Common names in lower case, without spaces, hyphens and underscores.
 IMAGE_NAMES = [
     "imageid", "image", "imagename", "img", "imgid", "imgname", "imagefile", "filename", "file", "filepath", "path",
     "isicid", "name", "id",
 ]  # fmt: skip
 DIAGNOSIS_NAMES = ["diagnosis", "dx", "class", "label", "targetname", "diagnostic"]
-# What is shared by the most images comes first: a patient may have several lesions.
+# In the order of preference, larger groups first: a patient may have several lesions.
 GROUP_NAMES = [
     "group", "groupid", "patientid", "patient", "subjectid", "subject", "caseid", "case", "lesionid", "lesion",
 ]  # fmt: skip
@@ -27,7 +27,7 @@ FLAGS = {"", "0", "1", "0.0", "1.0", "no", "yes", "n", "y", "false", "true"}
 
 
 def plain(name: str) -> str:
-    """Return the name of a column without spaces, hyphens and underscores, in lower case."""
+    """Return the name of a column in lower case, without spaces, hyphens and underscores."""
     return re.sub(r"[\s_-]", "", name).lower()
 
 
@@ -48,10 +48,10 @@ def required(name: str, table: pd.DataFrame, column: str, parameter: str) -> str
 
 
 def label_columns(name: str, table: pd.DataFrame, image: str, settings: ColumnsConfig) -> dict[str, str]:
-    """Return the columns of the table `name` by their use: image_id, and those of diagnosis, group, split, fold it has.
+    """Return the columns of the table `name` by their use: image_id and, if it has them, diagnosis, group, split, fold.
 
-    `image` is the column with the image names. Raises UserError if a column that params.yaml names is missing, or if
-    several columns could be the diagnosis.
+    `image` is the column with the image names. Raises UserError if a column that params.yaml names is missing, if
+    several columns could be the diagnosis, and if the table has both a split and a fold.
     """
     others = table.drop(columns=image)
     columns = {"image_id": image}
@@ -71,27 +71,27 @@ def label_columns(name: str, table: pd.DataFrame, image: str, settings: ColumnsC
     given = named_like(others, GIVEN_NAMES)
     if len(given) > 1:
         raise UserError(
-            f"{name} has the columns {first_ten(given)}, but only one of them can be the split. "
+            f"{name} has the columns {first_ten(given)}, but only one of them can be the predefined split. "
             "Remove or rename the others."
         )
     return columns | {plain(column): column for column in given}
 
 
 def _named_groups(table: pd.DataFrame) -> list[str]:
-    """Return the columns with a common name of groups that have group names in them."""
+    """Return the columns that have a common name of groups and contain names of groups."""
     return [column for column in named_like(table, GROUP_NAMES) if _has_group_names(column, table[column])]
 
 
 def _has_group_names(name: str, cells: pd.Series) -> bool:
-    """Return whether a column has any text, and more than 0 and 1 or yes and no unless its name leaves no doubt."""
+    """Return whether a column has text and not only flags such as 0 and 1, which are names only in CERTAIN_GROUPS."""
     return not set(cells.str.lower()) <= ({""} if plain(name) in CERTAIN_GROUPS else FLAGS)
 
 
 def describe_columns(name: str, table: pd.DataFrame, columns: dict[str, str]) -> list[Decision]:
-    """Return which columns of the table `name` are used for what, and which aren't used.
+    """Return the use of each column of the table `name`, and which columns aren't used.
 
-    `table` has the rows of the images. A column that looks like a group and isn't used is an entry of its own, unless
-    the groups in use keep its images together.
+    `table` has the rows of the images. Columns that look like groups but aren't used are an entry of their own, unless
+    the groups in use keep their images together.
     """
     parameters = {"image_id": "data.columns.image", "split": "split.folds", "fold": "split.folds"}
     decisions = [
@@ -103,7 +103,7 @@ def describe_columns(name: str, table: pd.DataFrame, columns: dict[str, str]) ->
     groups = "group " + table[columns["group"]] if "group" in columns else own
     groups = groups.where(groups != "group ", own)
     group_like = [column for column in unused if _looks_like_group(column, table[column], groups)]
-    text = f"Columns of {name} that look like groups but are not used (parts may share them)"
+    text = f"Columns of {name} that look like groups but are not used (their images may be in different parts)"
     rest = [column for column in unused if column not in group_like]
     return [
         *decisions,
@@ -113,7 +113,7 @@ def describe_columns(name: str, table: pd.DataFrame, columns: dict[str, str]) ->
 
 
 def _looks_like_group(name: str, cells: pd.Series, groups: pd.Series) -> bool:
-    """Return whether a column seems to tell which images belong together, and `groups` separates some of them."""
+    """Return whether a column seems to contain groups, and `groups` doesn't keep the images of each together."""
     if not _has_group_names(name, cells):
         return False
     filled = cells[cells != ""]

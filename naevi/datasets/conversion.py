@@ -16,8 +16,8 @@ from naevi.datasets.mask_values import read_mask_values
 from naevi.errors import UserError
 from naevi.images import IMAGE_SUFFIXES, undeclared_values, values_to_classes, write_image, write_mask
 
-MAX_NAME_BYTES = 200  # of a file name. File systems allow 255, and names of figures have a prefix.
-SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the range of all is known
+MAX_NAME_BYTES = 200  # of a file name. File systems allow 255, and the names of figures have a prefix.
+SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the range of all images is known
 
 _MASK_ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)$", re.IGNORECASE)  # mask names of ISIC and PH2
 
@@ -32,7 +32,7 @@ class Converted(NamedTuple):
     notes: list[Note]
     highest: float | None = None  # of an image with more than 8 bits per channel: its largest value
     undeclared: tuple[int, ...] = ()  # of a mask: values that belong to no class
-    one_value: bool = False  # of a mask: see `DecodedMask`
+    one_value: bool = False  # of a mask, see `DecodedMask`
 
 
 class Files(NamedTuple):
@@ -48,7 +48,7 @@ class Files(NamedTuple):
 def convert_files(files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig) -> Files:
     """Write a PNG for each image and mask into `folder`; return what was read.
 
-    A file is its role (images, masks or labels), name and content. One at a time is in memory.
+    Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory.
     """
     found = Files({}, {}, {}, [], [])
     converted = {"images": found.images, "masks": found.masks}
@@ -84,7 +84,7 @@ def _check_name(name: str, path: Path) -> None:
     if len(path.name.encode()) > MAX_NAME_BYTES:
         raise UserError(f"{name} has a name of more than {MAX_NAME_BYTES} bytes. Shorten it.")
     if not name.lower().endswith(IMAGE_SUFFIXES):
-        raise UserError(f"{name} doesn't have the suffix of an image ({', '.join(IMAGE_SUFFIXES)}). Remove it.")
+        raise UserError(f"{name} doesn't have the suffix of an image ({', '.join(IMAGE_SUFFIXES)}). Remove this file.")
 
 
 def _convert_image(name: str, content: bytes, path: Path, data: DataConfig) -> Converted:
@@ -109,7 +109,7 @@ def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig) -> Co
 def apply_white(images: Iterable[Converted], reading: ReadingConfig) -> float:
     """Return the value that is white in images with more than 8 bits per channel.
 
-    If it is auto, it is that of the bits in use over all images. The images are then written again.
+    If data.reading.white is auto, the bits in use in all images determine it, and the images are written again.
     """
     if reading.white != "auto":
         return int(reading.white) if reading.white.is_integer() else reading.white

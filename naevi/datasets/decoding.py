@@ -1,6 +1,6 @@
-"""Decode image files of any origin. Each choice that a format leaves open follows data.reading of params.yaml.
+"""Decode image files of any origin. If a file can be read in several ways, data.reading of params.yaml decides.
 
-A choice that was taken is a note beside the pixels, so that it can be counted and printed.
+Each such decision is a note beside the pixels, so that it can be counted and printed.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from naevi.errors import UserError
 from naevi.images import Pixels, open_image
 
 REDUCED = 1  # the bit of TIFF's NewSubfileType that marks a smaller copy of another page
-# A new image is refused if its largest value is at most white / 16, nearly black, or 4 * white and more.
+# A new image is refused if its largest value is at most white / 16 (nearly black) or at least 4 * white (nearly white).
 DARKEST, BRIGHTEST = 1 / 16, 4
 
 
 class Note(NamedTuple):
-    """A choice that was taken when a file was read."""
+    """A decision that was made when a file was read."""
 
     decision: str
     parameter: str
@@ -62,11 +62,11 @@ class DecodedImage(NamedTuple):
 def read_image(source: Path | bytes, name: str, reading: ReadingConfig) -> DecodedImage:
     """Return an image as uint8 (H, W, 3). CMYK, gray and palettes become RGB.
 
-    With more than 8 bits per channel `reading.white` becomes 255. If that is auto, the full range of 16 bits does.
+    With more than 8 bits per channel, `reading.white` becomes 255. If it is auto, 65535 becomes 255.
     Messages use `name`.
 
-    Raises UserError if the source can't be read as an image, has more than images.MAX_PIXELS, or several pages that
-    `reading` refuses.
+    Raises UserError if the source can't be read as an image, has more than images.MAX_PIXELS, or has several pages and
+    `reading` refuses them.
     """
     with open_file(source, name, reading) as opened:
         highest, notes = None, opened.notes
@@ -83,15 +83,15 @@ def read_image(source: Path | bytes, name: str, reading: ReadingConfig) -> Decod
 
 
 def read_new_image(source: Path | bytes, name: str, reading: ReadingConfig) -> Pixels:
-    """Return an image for a trained model, uint8 (H, W, 3). `reading` is that of the images it was trained on.
+    """Return an image for a trained model, uint8 (H, W, 3). `reading` says how its training images were read.
 
-    Raises UserError as `read_image` does, and if the range of values differs widely from that of the training.
+    Raises UserError as `read_image` does, and if its range of values is far from that of the training images.
     """
     image, white = read_image(source, name, reading), reading.white
     if image.highest and white != "auto" and not white * DARKEST < image.highest < white * BRIGHTEST:
         raise UserError(
             f"{name} can't be read as an image: its largest value is {image.highest:.10g}, but white was {white:.10g} "
-            "in the training of this model. Convert the image, or change white in predict.json."
+            "when this model was trained. Convert the image, or change white in predict.json."
         )
     return image.pixels
 
@@ -103,12 +103,12 @@ def open_file(source: Path | bytes, name: str, reading: ReadingConfig) -> Iterat
         pages, notes = _select_page(image), []
         if pages > 1 and reading.pages == "refuse":
             raise ValueError(
-                f"it has {pages} pages. Save the one to read as a file of its own, or for training set "
+                f"it has {pages} pages. Save the page to read as a file of its own. For training, you can also set "
                 "data.reading.pages to first"
             )
         if pages > 1:
             notes.append(FIRST_PAGE)
-        # Pillow finds the tag of a PNG when it loads the pixels, and removes that of a TIFF then.
+        # When Pillow loads the pixels, it finds the tag of a PNG and removes the tag of a TIFF.
         tag = orientation_tag(image) if image.format == "TIFF" else None
         deep = read_deep(image, source, reading.white)
         tag = orientation_tag(image) if tag is None else tag
@@ -119,7 +119,7 @@ def open_file(source: Path | bytes, name: str, reading: ReadingConfig) -> Iterat
 
 def set_orientation(pixels: NDArray[Any], opened: OpenedFile, reading: ReadingConfig) -> NDArray[Any]:
     """Return the loaded pixels (H, W, ...) as a viewer shows them, or as stored if `reading` ignores orientation."""
-    # Pillow turns TIFF by itself.
+    # Pillow has already turned a TIFF.
     stored = turn_back(pixels, opened.tag) if opened.image.format == "TIFF" else pixels
     return stored if reading.orientation == "ignore" else turn(stored, opened.tag)
 

@@ -1,7 +1,7 @@
 """Read images with more than 8 bits per channel, and scale them to 8 bits.
 
-Pillow keeps only the high byte of each channel if an image in color has 16 bits. The low byte is read by opening the
-file again with the byte order exchanged.
+Of 16-bit color images, Pillow keeps only the high byte of each channel. To get the low byte, the file is opened again
+with the byte order swapped.
 """
 
 import io
@@ -33,7 +33,7 @@ JPEG2000_START = b"\xff\x4f\xff\x51"
 def read_deep(image: ImageFile, source: Path | bytes, white: White) -> Deep | None:
     """Return all bits of an image that isn't loaded yet, (H, W, C), or None if it has up to 8 bits per channel.
 
-    Raises ValueError if Pillow can't read all bits, unless `white` says that the whole range is used.
+    Raises ValueError if Pillow can't read all bits, unless `white` is the largest value of these bits.
     """
     if image.mode == "F" or image.mode.startswith("I"):
         return _with_color_key(np.asarray(image)[..., None], image)
@@ -91,7 +91,7 @@ def _read_color(image: ImageFile, source: Path | bytes, low: str) -> Deep:
 
 
 def _read_ppm(image: ImageFile) -> Deep:
-    """Return a PPM in color as 16 bits. It is read as a gray image of three times the width."""
+    """Return a color PPM as 16 bits. It is read as a gray image of three times the width."""
     (tile,), (_, highest) = image.tile, _decoder_arguments(image)
     width, height = image.size
     image._mode, image._size = "I", (3 * width, height)  # what Pillow's plugins set
@@ -127,7 +127,7 @@ def color_and_alpha(deep: Deep) -> tuple[Deep, Pixels | None]:
 
 
 def highest_value(color: Deep, white: White) -> float:
-    """Return the largest value. Raises ValueError if the values have no known range or can't be brightness."""
+    """Return the largest value. Raises ValueError if the range is unknown or the values can't be brightness."""
     lowest, highest = float(color.min()), float(color.max())
     if not (lowest >= 0 and highest < float("inf")):  # also if they are NaN
         raise ValueError("it has values that are negative, infinite or undefined (NaN). Save it without them")
@@ -138,12 +138,12 @@ def highest_value(color: Deep, white: White) -> float:
 
 
 def bits_in_use(highest: float) -> int:
-    """Return the smallest usual number of bits that holds the largest value of 16-bit images."""
+    """Return the smallest usual bit depth (BITS) that can hold the largest value of 16-bit images."""
     return next(bits for bits in BITS if highest < 2**bits)
 
 
 def scale_to_8_bits(color: Deep, white: float) -> Pixels:
-    """Return the values as 0..255, fractions dropped. `white` and all larger values become 255."""
+    """Return the values as 0..255, rounded down. `white` and all larger values become 255."""
     if color.dtype == np.uint16:
         table = np.minimum(np.arange(FULL + 1) * 255.0 / white, 255).astype(np.uint8)
         scaled: Pixels = table[color]

@@ -21,7 +21,7 @@ ROLES = ("images", "masks")
 
 
 def file_role(name: str) -> str:
-    """Return the role of a file by its path: labels (.csv), images or masks (its last folder of these), or nothing."""
+    """Return the role of a file by its path: labels (.csv), images or masks (the innermost such folder), or ""."""
     *folders, file = Path(name.lower()).parts
     if file.endswith(".csv"):
         return "labels"
@@ -33,11 +33,11 @@ def import_folder(
 ) -> tuple[pd.DataFrame, list[Decision]]:
     """Write folder/images/<id>.png (RGB), folder/masks/<id>.png (class indices), at native size, and reading.json.
 
-    A file is its role (images, masks or labels), name and content. One at a time is in memory. An image id is the file
-    name without its suffix, see `layout.unique_ids`.
+    Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. An
+    image id is the file name without its suffix, see `layout.unique_ids`.
 
-    Returns the labels, see `labels.label_images`, and every decision that was taken because files can be read in
-    several ways.
+    Returns the labels, see `labels.label_images`, and every decision that was made because files can be read in several
+    ways.
 
     Raises UserError if files can't be read, if masks have undeclared values, if images and masks aren't pairs of one
     size, and if the table doesn't match them. The message lists all files with the problem.
@@ -98,7 +98,8 @@ def _check_alpha(masks: dict[str, Converted]) -> None:
     if by_alpha and open_ones:
         raise UserError(
             f"{len(by_alpha)} mask(s) are in the alpha channel, such as {by_alpha[0]}. {len(open_ones)} other(s) are "
-            f"opaque and of one color, so they could be all or nothing: {first_ten(sorted(open_ones))}. "
+            f"opaque and of one color, so they could be all foreground or all background: "
+            f"{first_ten(sorted(open_ones))}. "
             "Set data.reading.mask_alpha to use or ignore."
         )
 
@@ -116,7 +117,7 @@ def _check_values(masks: dict[str, Converted], values: list[int]) -> None:
 
 
 def _describe_reading(images: dict[str, Converted], masks: dict[str, Converted], used: list[str]) -> list[Decision]:
-    """Return the choices that were taken while the images and masks in use were decoded."""
+    """Return the decisions that were made while the images and masks in use were decoded."""
     ids: dict[tuple[str, str], dict[str, None]] = {}
     for image_id in used:
         for decision, parameter in images[image_id].notes + masks[image_id].notes:

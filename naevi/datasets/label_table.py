@@ -22,12 +22,12 @@ IMAGE_SUFFIX = re.compile(f"({'|'.join(map(re.escape, IMAGE_SUFFIXES))})$", re.I
 def find_table(
     tables: dict[str, bytes], image_ids: Collection[str], settings: DataConfig
 ) -> tuple[str | None, list[Decision]]:
-    """Return the name of the table with the labels, and which tables aren't used. `tables` has the contents by name.
+    """Return the name of the table with the labels, and the tables that aren't used. `tables` has the contents by name.
 
-    The table is labels.csv, otherwise the one that has the names of the most images.
+    The table is labels.csv, otherwise the table with the names of the most images.
 
-    Raises UserError if several tables fit equally, if another table has rows that this one lacks, and if params.yaml
-    names columns but no table has the names of images.
+    Raises UserError if several tables fit equally well, if another table has rows that this one lacks, and if
+    params.yaml names columns but no table has the names of images.
     """
     columns = [value for _, value in settings.columns if value not in ("auto", "none")]
     found = {name: _images_in(name, data, set(image_ids), settings) for name, data in sorted(tables.items())}
@@ -51,15 +51,15 @@ def find_table(
 
 
 def _best_tables(found: dict[str, set[str]], fitting: list[str], named_columns: bool) -> list[str]:
-    """Return the tables that fit best, of those with names of images. `found` has the ids of their images."""
+    """Return the tables that fit best. `found` has the ids of each table's images, `fitting` the tables to prefer."""
     named = [name for name in found if PurePosixPath(name.lower()).name == "labels.csv"]
     most = max((len(found[name]) for name in fitting), default=0)
     choices = [
         [name for name in fitting if name in named],
-        [] if named_columns else named,  # its problems are errors, although another table would fit
+        [] if named_columns else named,  # problems in it are errors, even if another table would fit
         [name for name in fitting if len(found[name]) == most],
         named,
-        list(found) if named_columns and len(found) == 1 else [],  # reading it tells which column is missing
+        list(found) if named_columns and len(found) == 1 else [],  # its error names the missing column
     ]
     return next((names for names in choices if names), [])
 
@@ -87,9 +87,10 @@ def _check_complete(name: str, found: dict[str, set[str]], settings: DataConfig)
 
 
 def image_column(name: str, table: pd.DataFrame, image_ids: set[str], wanted: str) -> str:
-    """Return the column of the table `name` with the names of images: `wanted`, or with `auto` a common name.
+    """Return the column of the table `name` with the names of images: `wanted`, or if it is auto, one by its name.
 
-    If there are several, it is the one that has the names of the most images. Raises UserError if there is none.
+    If several columns have a common name, the one with the names of the most images is returned. Raises UserError if
+    there is none.
     """
     if wanted != "auto":
         return required(name, table, wanted, "data.columns.image")
@@ -107,9 +108,9 @@ def image_column(name: str, table: pd.DataFrame, image_ids: set[str], wanted: st
 
 
 def match_names(cells: pd.Series, image_ids: set[str]) -> pd.Series:
-    """Return the image ids that cells with image names mean, such as 007 for 007, 007.png and images/007.png.
+    """Return the image ids for cells with image names, such as 007 for 007, 007.png and images/007.png.
 
-    The id of train/1.png is train_1 if there is such an image and none with the id 1, see `layout.unique_ids`.
+    The id for train/1.png is train_1 if there is such an image and none with the id 1, see `layout.unique_ids`.
     """
     ids = []
     for cell in cells:
@@ -123,7 +124,7 @@ def match_names(cells: pd.Series, image_ids: set[str]) -> pd.Series:
 def read_table(name: str, data: bytes, **options: Any) -> pd.DataFrame:
     """Return a CSV file as text without surrounding spaces and without empty rows. Row i is line i + 2 of the file.
 
-    `options` are those of pandas.read_csv that restrict the columns or rows.
+    `options` are options of pandas.read_csv that restrict the columns or rows.
     """
     try:
         table = pd.read_csv(

@@ -25,7 +25,7 @@ class Labels(NamedTuple):
 
 
 def describe_unmatched(ids_by_kind: dict[str, Iterable[str]]) -> str:
-    """Return which ids one of two kinds lacks, as "There is no mask for a, b and no image for c", or nothing."""
+    """Return the ids that one of two kinds lacks, as "There is no mask for a, b and no image for c", or ""."""
     (first_kind, first_ids), (second_kind, second_ids) = ((kind, set(ids)) for kind, ids in ids_by_kind.items())
     missing = {first_kind: second_ids - first_ids, second_kind: first_ids - second_ids}
     phrases = [f"no {kind} for {first_ten(sorted(ids))}" for kind, ids in missing.items() if ids]
@@ -33,9 +33,9 @@ def describe_unmatched(ids_by_kind: dict[str, Iterable[str]]) -> str:
 
 
 def label_images(tables: dict[str, bytes], paths: dict[str, str], settings: DataConfig) -> Labels:
-    """Return the labels of all images. Each diagnosis is "unlabelled" without a table.
+    """Return the labels of all images. Without a table, each diagnosis is "unlabelled".
 
-    `tables` has the content of each CSV file by its path, `paths` the path of each image inside the data set by its id.
+    `tables` has the content of each CSV file by its path. `paths` has the path of each image in the data set by its id.
 
     Raises UserError if a table doesn't match the images or params.yaml, or has invalid values.
     """
@@ -103,7 +103,7 @@ def _check_matches(
 
 
 def _one_row_each(name: str, table: pd.DataFrame, repeated_rows: str) -> tuple[pd.DataFrame, list[Decision]]:
-    """Return the table with one row for each image. Rows are compared by the columns that are used."""
+    """Return the table with one row for each image. Only the columns in use are compared."""
     equal = table.duplicated()
     merged, table = table.image_id[equal], table[~equal]
     repeated = table.image_id.duplicated()
@@ -130,7 +130,7 @@ def _fill_groups(name: str, table: pd.DataFrame) -> list[Decision]:
 
 
 def _check_values(name: str, table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """Return the table by image_id, with a diagnosis in any case, parts by their names here and folds as numbers."""
+    """Return the table sorted by image_id, with a diagnosis for each image, PARTS as parts, and folds as numbers."""
     for use, remedy in {
         "diagnosis": "set data.columns.diagnosis to none",
         "split": "rename the column",
@@ -171,5 +171,5 @@ def _check_diagnoses(name: str, diagnoses: pd.Series) -> None:
         invalid = first_ten(repr(problem["input"]) for problem in error.errors())
         raise UserError(
             f"{name} has diagnoses that can't be used as names in reports: {invalid}. Use up to 50 letters, digits, "
-            "spaces, _ and -, and don't begin with a space or -; or set data.columns.diagnosis to none."
+            "spaces, _ and -, and don't begin with a space or -. Or set data.columns.diagnosis to none."
         ) from error

@@ -2,11 +2,11 @@
 
 How `folder` uses this module and `labels`:
 
-- Paths are relative to the data set, because the names of folders above it mean nothing.
-- Every .csv file has the role "labels", whatever folder it is in. `labels.label_images` chooses the table, and its
-  decisions are printed with all others.
+- Paths are relative to the data set, because the names of folders above it have no meaning.
+- Every .csv file has the role "labels" in any folder. `labels.label_images` chooses the table, and its decisions are
+  printed with all others.
 - While files are read, each image or mask has a key: `part_of(path)` and its name without suffix. Two images with the
-  same key are duplicates. `unique_ids` gives the ids when all keys are known, and images and masks match by id.
+  same key are duplicates. When all keys are known, `unique_ids` returns the ids. Images and masks are matched by id.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from naevi.errors import UserError, first_ten
 from naevi.tables import PARTS, Decision
 
-# Names of folders and words in a column split, in lower case.
+# Names of folders and values of a column split, in lower case.
 PART_NAMES = {
     "train": "train",
     "training": "train",
@@ -29,24 +29,24 @@ PART_NAMES = {
     "holdout": "test",
 }
 
-Key = tuple[str, str]  # the part of its folder (train, val, test or nothing) and its name without suffix
+Key = tuple[str, str]  # the part of its folder (train, val, test or "") and its name without suffix
 
 
 def part_of(path: str) -> str:
-    """Return the part (train, val or test) of the innermost folder with such a name, or nothing."""
+    """Return the part (train, val or test) of the innermost folder with such a name, or ""."""
     folders = PurePosixPath(path.replace("\\", "/")).parts[:-1]
     return next((PART_NAMES[name.lower()] for name in reversed(folders) if name.lower() in PART_NAMES), "")
 
 
 def unique_ids(images: Collection[Key], masks: Collection[Key]) -> tuple[dict[Key, str], list[Decision]]:
-    """Return the id for each key of images and masks, and which images have another id than their name.
+    """Return the id for each key of images and masks, and the images whose id differs from their name.
 
     An id is the name. If the name occurs in several parts, the id begins with the part: train_1 and test_1.
 
-    Raises UserError if such an id is the name of another file.
+    Raises UserError if an id with a part is the name of another file.
     """
     several = _repeated(images) | _repeated(masks)
-    # An image in train/ and a mask in no folder of a part are a pair. An image in train/ and a mask in test/ aren't.
+    # An image in train/ and a mask outside such folders are a pair. An image in train/ and a mask in test/ aren't.
     several |= _repeated([key for key in {*images, *masks} if key[0]])
     ids = {key: "_".join(key) if key[0] and key[1] in several else key[1] for key in sorted({*images, *masks})}
     names, changed = {name for _, name in ids}, {key: image_id for key, image_id in ids.items() if image_id != key[1]}
@@ -66,7 +66,7 @@ def _repeated(keys: Collection[Key]) -> set[str]:
 
 
 def given_parts(paths: dict[str, str]) -> dict[str, str]:
-    """Return the part of each image from its path, or nothing unless all images are in parts, some in train and test.
+    """Return the part of each image from its path; empty unless all are in parts, and some in both train and test.
 
     `paths` has the path inside the data set for each image id.
     """
@@ -77,9 +77,9 @@ def given_parts(paths: dict[str, str]) -> dict[str, str]:
 def folder_split(
     paths: dict[str, str], split_folders: str, column: str | None
 ) -> tuple[dict[str, str], list[Decision]]:
-    """Return the part of each image if folders are the split, otherwise nothing; and what was decided.
+    """Return the part of each image, empty unless folders are the split, and the decision about them.
 
-    `split_folders` is the parameter (use or ignore), `column` the column of the table that gives a split, if any.
+    `split_folders` is the parameter (use or ignore). `column` is the column of the table that gives a split, if any.
     """
     found = {image_id: part_of(path) for image_id, path in paths.items()}
     counts = Counter(found.values())

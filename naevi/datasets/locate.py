@@ -14,13 +14,13 @@ from naevi.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 LAYOUT = (
-    "It is a folder or an archive with images/<id>.png, masks/<id>.png (or other image formats) and, optionally, "
+    "They are a folder or an archive with images/<id>.png, masks/<id>.png (or other image formats) and, optionally, "
     "labels.csv."
 )
 
 
 def find_own_images(workspace: Workspace, path: str) -> Path:
-    """Return the folder or archive that data.path names. Warns unless DVC can bring it to others.
+    """Return the folder or archive that data.path names. Warns if others can't get it through DVC.
 
     Raises UserError if it doesn't exist.
     """
@@ -32,14 +32,14 @@ def find_own_images(workspace: Workspace, path: str) -> Path:
         raise UserError(f"data.path is {path}, which doesn't exist. {remedy} data.path to your images. {LAYOUT}")
     if not source.resolve().is_relative_to(workspace.root.resolve()):
         logger.warning(
-            "data.path is %s, outside of this repository. dvc.lock will hold this path, so others can't reproduce the "
-            "result. To avoid that, copy it to data/%s, run `dvc add data/%s` and set data.path to data/%s.",
+            "data.path is %s, outside this repository. dvc.lock will contain this path, so others can't reproduce the "
+            "result. To avoid this, copy it to data/%s, run `dvc add data/%s` and set data.path to data/%s.",
             path,
             *[source.resolve().name] * 3,
         )
     elif not _is_tracked(workspace, source):
         logger.warning(
-            "data.path, %s, has no version yet. Run `dvc add %s` and commit %s.dvc, so that each result can be "
+            "data.path, %s, isn't tracked by DVC yet. Run `dvc add %s` and commit %s.dvc, so that each result can be "
             "reproduced.",
             *[path.rstrip("/")] * 3,
         )
@@ -54,10 +54,10 @@ def _is_tracked(workspace: Workspace, source: Path) -> bool:
 def find_source(workspace: Workspace, addresses: Sequence[str], missing: str) -> Path:
     """Return the folder or archive of a public data set.
 
-    It is the one that NAEVI_SOURCE names, otherwise data/external/ if it contains anything, otherwise a download from
-    the first of `addresses` that works.
+    It is what NAEVI_SOURCE names, otherwise data/external/ if it contains anything, otherwise a download from the first
+    of `addresses` that works.
 
-    Raises UserError if NAEVI_SOURCE names nothing that exists, and with the message `missing` if there is no source.
+    Raises UserError if NAEVI_SOURCE doesn't exist, and with the message `missing` if there is no source.
     """
     named = os.environ.get("NAEVI_SOURCE")
     if named and re.match("https?://", named):

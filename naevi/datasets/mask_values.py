@@ -20,15 +20,15 @@ class DecodedMask(NamedTuple):
 
     values: MaskValues  # (H, W)
     tag: int  # the EXIF orientation, 1 to 8
-    one_value: bool  # whether the file is opaque and of one color, but would be another mask by its alpha channel
+    one_value: bool  # whether the file is opaque and of one color, and its alpha channel would be another mask
     notes: list[Note]
 
 
 class Candidate(NamedTuple):
-    """What may be the mask: the colors of a file, or its alpha channel."""
+    """A possible mask: the colors of a file, or its alpha channel."""
 
     values: NDArray[Any]  # (H, W)
-    problem: str  # why these can't be the values of a mask, or nothing
+    problem: str  # why these can't be the values of a mask, or ""
     varies: bool
 
 
@@ -36,8 +36,8 @@ def read_mask_values(source: Path | bytes, name: str, values: list[int], reading
     """Return the pixel values of a mask: gray levels, palette indices, or its alpha channel (0..255).
 
     `values` has the declared value of each class. A mask with a palette is read by its gray levels if all of them are
-    declared, otherwise by its indices. The colors in a palette that other masks use may be absent from this mask.
-    Messages use `name`.
+    declared, otherwise by its indices. A mask may lack some colors of the palette that other masks use. Messages use
+    `name`.
 
     Raises UserError as `decoding.read_image` does, if the mask is in color, if a value doesn't fit into 16 bits, and if
     colors and alpha channel are different masks.
@@ -85,7 +85,7 @@ def _varies(pixels: NDArray[Any]) -> bool:
 def _choose(
     by_color: Candidate, by_alpha: Candidate, values: list[int], setting: str
 ) -> tuple[Candidate, bool, Note | None]:
-    """Return the colors or the alpha channel as the mask, whether a file of one value leaves that open, and a note.
+    """Return the colors or the alpha channel as the mask, `DecodedMask.one_value`, and a note if there is one.
 
     Raises ValueError if both are masks and differ.
     """
@@ -108,7 +108,7 @@ def _choose(
 
 
 def _classes(mask: Candidate, values: list[int]) -> bytes:
-    """Return the class of each pixel as a byte, or nothing if not all values are declared."""
+    """Return the class of each pixel as a byte; empty if a value is undeclared."""
     if mask.problem or mask.values.min() < 0 or mask.values.max() > FULL or undeclared_values(mask.values, values):
         return b""
     return values_to_classes(mask.values.astype(np.uint16), values).tobytes()

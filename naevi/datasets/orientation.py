@@ -1,4 +1,4 @@
-"""EXIF orientation: turn pixels as a tag says, and find out whether a mask was drawn on turned or on stored pixels."""
+"""EXIF orientation: turn pixels as a tag says, and decide whether a mask was drawn on turned or on stored pixels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from PIL.ExifTags import Base
 from naevi.images import Pixels
 
 UPRIGHT = 1
-# What a viewer does with the stored pixels, by tag. Each is undone by itself, except that 6 and 8 undo each other.
+# The change that a viewer makes to the stored pixels, by tag. Each undoes itself, except that 6 and 8 undo each other.
 TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -23,15 +23,15 @@ TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 UNDONE_BY = {6: 8, 8: 6}
 
-# Outlines are compared on images of this longest side, in px, by the colors of two bands, BAND px inside and outside of
-# the outline. With masks turned by 180 degrees or mirrored, these limits decide 94 % of 600 pairs of PH2, all of them
-# rightly, and 86 % of 2,100 pairs of HAM10000, one wrongly. They leave the others in doubt.
+# Outlines are compared on images whose longest side is SIDE px, by the colors of two bands, BAND px inside and outside
+# the outline. With masks that were turned by 180 degrees or mirrored, these limits decide 94 % of 600 pairs of PH2, all
+# correctly, and 86 % of 2,100 pairs of HAM10000, one incorrectly. The other pairs remain in doubt.
 SIDE, BAND = 192, 4
 CLEAR_RATIO, CLEAR_DIFFERENCE = 1.5, 0.05
 
 
 def orientation_tag(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened image, 1 to 8. 1 is upright, also if there is no valid tag."""
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if there is no valid tag."""
     tag = image.getexif().get(Base.Orientation)
     return tag if tag in TURNS else UPRIGHT
 
@@ -42,14 +42,14 @@ def turn(pixels: NDArray[Any], tag: int) -> NDArray[Any]:
 
 
 def turn_back(pixels: NDArray[Any], tag: int) -> NDArray[Any]:
-    """Return the stored pixels of an image (H, W, ...) that was turned by a tag."""
+    """Return the stored pixels of an image (H, W, ...) that was turned as its tag says."""
     return turn(pixels, UNDONE_BY.get(tag, tag))
 
 
 def outline_contrast(image: Pixels, mask: Pixels) -> float:
     """Return how well the outline of a mask (H, W) follows an image (H, W, 3): 0 (not at all) to 1.
 
-    It is the share of the variance of colors near the outline that the two sides of the outline explain.
+    It is the share of the color variance near the outline that is explained by its two sides.
     """
     scale = min(1, SIDE / max(mask.shape))
     size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))

@@ -15,15 +15,15 @@ from naevi.tables import Decision
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 OWN, OF_IMAGE = "Masks read with their own EXIF orientation", "Masks read with the EXIF orientation of their images"
-BY_SIZE, BY_OUTLINE = "because the sizes agree only then", "because the outlines agree better then"
-DOUBTFUL = "Masks that may be turned against their images (EXIF orientation), left as viewers show them"
-APPLIED = "Masks with another EXIF orientation than their images, each shown as viewers do"
+BY_SIZE, BY_OUTLINE = "because the sizes agree only then", "because the outlines fit better then"
+DOUBTFUL = "Masks that may be rotated relative to their images (EXIF orientation), kept as viewers show them"
+APPLIED = "Masks with another EXIF orientation than their images, both turned as viewers show them"
 
 
 def match_orientation(
     images: dict[str, Converted], masks: dict[str, Converted], setting: Literal["auto", "apply", "ignore"]
 ) -> tuple[dict[str, Converted], list[Decision]]:
-    """Return the masks in the frames of their images, and what was decided about pairs with different EXIF orientation.
+    """Return the masks turned like their images, and the decisions about pairs with different EXIF orientations.
 
     Such a mask was drawn on the turned image or on the stored pixels. The size decides which, otherwise the outline.
     """
@@ -41,7 +41,7 @@ def match_orientation(
 
 
 def _match(image: Converted, mask: Converted) -> tuple[Converted, str]:
-    """Return the mask of an image with another EXIF orientation, written again if turned, and what was decided."""
+    """Return the mask of an image with another EXIF orientation, written again if turned, and the decision."""
     height, width = mask.size
     turned_size = (width, height) if (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS) else mask.size
     fitting = [size == image.size for size in (mask.size, turned_size)]
@@ -66,9 +66,9 @@ def _match(image: Converted, mask: Converted) -> tuple[Converted, str]:
 def match_pairs(
     images: dict[str, Converted], masks: dict[str, Converted], mismatches: Literal["refuse", "leave-out"]
 ) -> tuple[list[str], list[Decision]]:
-    """Return the ids of images with a mask of their size, rising, and what was left out.
+    """Return the ids of images that have a mask of their size, sorted, and the decisions about all others.
 
-    Raises UserError if there are others and `mismatches` is refuse, and if no pair remains.
+    Raises UserError if there are others and `mismatches` is refuse, or if no pair remains.
     """
     both = sorted(images.keys() & masks.keys())
     kept = [image_id for image_id in both if images[image_id].size == masks[image_id].size]
@@ -79,9 +79,9 @@ def match_pairs(
         _refuse_sizes({image_id: (images[image_id], masks[image_id]) for image_id in different})
     if not kept:
         raise UserError(
-            f"No image has a mask of its name and size, so data.mismatches: leave-out leaves nothing of {len(images)} "
-            f"image(s) and {len(masks)} mask(s), such as {first_ten(without_mask + without_image + different)}. "
-            "Rename or replace the masks."
+            "No image has a mask with its name and size, so data.mismatches: leave-out would leave out all "
+            f"{len(images)} image(s) and {len(masks)} mask(s), such as "
+            f"{first_ten(without_mask + without_image + different)}. Rename or replace the masks."
         )
     left_out = {
         "Images without a mask, left out": without_mask,

@@ -29,7 +29,7 @@ PH2_ADDRESSES = (
     "https://www.dropbox.com/s/k88qukc20ljnbuo/PH2Dataset.rar?dl=1",
     "https://github.com/chelseaparlett/SkinCancerVariation/archive/e06866b70a49acfba5762f289ca169f056e97997.zip",
 )
-# Hashes decide which files are PH2's, so no file that can be read is refused.
+# Hashes decide which files are from PH2, so every readable file is accepted.
 READING = ReadingConfig(orientation="apply", white=FULL, image_alpha="white", mask_alpha="ignore", pages="first")
 
 # {folder} is data/external.

@@ -1,8 +1,8 @@
 """Write data/raw, which has one layout for every data set.
 
 images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, labels.csv (image_id,
-diagnosis and, for a user's own images, group, split or fold), and decisions.csv (how files were read that can be read
-in several ways). Own images also have reading.json: how predictions must read theirs.
+diagnosis and, for a user's own images, group, split or fold), and decisions.csv (decisions about files that can be read
+in several ways). Own images also have reading.json, which says how prediction must read new images.
 """
 
 import logging
@@ -25,7 +25,7 @@ from naevi.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and what was decided while files were read
+Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and the decisions made while files were read
 
 
 def build_raw(workspace: Workspace, data: DataConfig) -> None:
@@ -41,7 +41,7 @@ def build_raw(workspace: Workspace, data: DataConfig) -> None:
 def fill_raw(workspace: Workspace, write: Callable[[Path], Labeled]) -> None:
     """Replace data/raw by what `write` puts into an empty folder and by the labels and decisions that it returns.
 
-    If `write` raises an error, data/raw stays as it is. Each decision is a warning.
+    If `write` raises an error, data/raw stays as it is. Each decision is printed as a warning.
     """
     with atomic_folder(workspace.raw) as folder:
         for subfolder in ("images", "masks"):
@@ -60,7 +60,7 @@ def write_ph2(workspace: Workspace, folder: Path) -> Labeled:
 
 
 def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labeled:
-    """Write a user's own images; return their labels and what was decided. Messages name files inside the data set."""
+    """Write a user's own images; return labels and decisions. Messages use file names relative to the data set."""
     source = find_own_images(workspace, data.path)
 
     def inside(name: str) -> str:

@@ -34,7 +34,7 @@ from naevi.workspace import Workspace
 
 # The bootstrap of the committed params.yaml. Constants, because a predictor is used without params.yaml too.
 RESAMPLES, SEED = 10_000, 0
-NEAR_DUPLICATES = 0.985  # as in the committed params.yaml
+NEAR_DUPLICATES = 0.985  # preprocess.near_duplicates of the committed params.yaml
 
 
 def validate_model(

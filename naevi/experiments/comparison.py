@@ -142,16 +142,16 @@ def _changed_table(images: pd.DataFrame, a: str, b: str) -> Table:
 
 
 def _record_notes(comparison: Comparison) -> list[str]:
-    """Return what the records say about the comparison."""
+    """Return notes about the data sets and records of both results."""
     results = (comparison.a, comparison.b)
     notes = []
     if are_versions(*(result.data_set for result in results)):
         notes.append(
-            f"The results are of two versions of the data set {results[0].data_set.label}: images or masks were added, "
+            f"The results are of two versions of the data set {results[0].data_set.label}. Images or masks were added, "
             "removed or changed between them."
         )
     notes += [
-        f"{result.name} is without record, so its scores were checked only against each other."
+        f"{result.name} has no record, so its scores were checked only against each other."
         for result in results
         if not result.has_record
     ]

@@ -1,6 +1,7 @@
 """Hash the files that dvc.lock names, in the workspace and in DVC's cache.
 
-DVC doesn't read a file again whose time and size it knows, and it trusts its cache. So only this finds a damaged disk.
+DVC reads a file again only if its time or size has changed, and it doesn't check its cache. So only this finds the
+changes that a damaged disk makes.
 """
 
 import json
@@ -19,9 +20,9 @@ from naevi.record import CODE
 from naevi.workspace import Workspace
 
 CHANGED, MISSING, ADDED, DAMAGED = "Changed", "Missing", "Not in dvc.lock", "Damaged in DVC's cache"
-FOLDER = ".dir"  # the end of a folder's MD5, which is that of its listing
+FOLDER = ".dir"  # the end of a folder's MD5, which is the MD5 of its listing
 
-Wrong = dict[str, list[str]]  # names of files by what is wrong with them
+Wrong = dict[str, list[str]]  # names of files by the kind of problem
 
 
 class LockedPath(NamedTuple):
@@ -29,7 +30,7 @@ class LockedPath(NamedTuple):
 
     path: str
     md5: str
-    stage: str  # that wrote it, or the first that read it
+    stage: str  # the stage that wrote it, or the first one that read it
     is_output: bool
 
 
@@ -37,14 +38,14 @@ class DataCheck(NamedTuple):
     """The outcome of `verify_data`."""
 
     problems: list[str]  # a line for each file or folder in dvc.lock
-    files: int  # that were checked
+    files: int  # number of checked files
     absent: list[str]  # outputs that are neither in the workspace nor in DVC's cache
 
 
 def verify_data(workspace: Workspace) -> DataCheck:
-    """Hash every file that dvc.lock names, through links, and the files of DVC's cache behind outputs.
+    """Hash every file that dvc.lock names, following links, and its copy in DVC's cache if there is one.
 
-    Raises UserError if there is no dvc.lock or no DVC.
+    Raises UserError if there is no dvc.lock or the folder isn't a DVC repository.
     """
     cache = cache_folder(workspace)
     members = {locked: _members(cache, locked) for locked in locked_paths(workspace)}
@@ -76,7 +77,7 @@ def verify_data(workspace: Workspace) -> DataCheck:
 
 
 def locked_paths(workspace: Workspace) -> list[LockedPath]:
-    """Return the files and folders in dvc.lock, each once. A folder whose parts are outputs is left out."""
+    """Return the files and folders in dvc.lock, each once. Folders that contain outputs are left out."""
     if not workspace.lock.exists():
         raise UserError(
             f"There is no {workspace.relative(workspace.lock)}, so no file can be checked. Run `dvc repro`."
@@ -97,7 +98,7 @@ def _cached(cache: Path, md5: str) -> Path:
 
 
 def _members(cache: Path, locked: LockedPath) -> dict[str, str] | None:
-    """Return the MD5 of each file by its path. None for a folder whose listing isn't in the cache or is damaged."""
+    """Return the MD5 of each file by its path, or None for a folder whose listing is damaged or not in the cache."""
     if not locked.md5.endswith(FOLDER):
         return {locked.path: locked.md5}
     listing = _cached(cache, locked.md5)
@@ -107,7 +108,7 @@ def _members(cache: Path, locked: LockedPath) -> dict[str, str] | None:
 
 
 def _digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return the MD5 of each file. One with several links is read once."""
+    """Return the MD5 of each file. If several paths are links to one file, it is read once."""
     paths, known = list(paths), dict[tuple[int, int], str]()
     digests = {}
     for path in progress(paths, total=len(paths), label="verify", unit="files"):
@@ -125,7 +126,7 @@ def _is_damaged(digests: dict[Path, str], cached: Path) -> bool:
 
 
 def _file_problems(workspace: Workspace, locked: LockedPath, files: dict[str, str], digests: dict[Path, str]) -> Wrong:
-    """Return what is wrong in the workspace with a file or with the files of a folder."""
+    """Return the problems of a file or of the files of a folder in the workspace."""
     here = workspace.root / locked.path
     if not here.exists():
         return {MISSING: [] if locked.is_output else [locked.path]}
@@ -140,7 +141,7 @@ def _file_problems(workspace: Workspace, locked: LockedPath, files: dict[str, st
 
 
 def _folder_problems(workspace: Workspace, locked: LockedPath, listing: Path) -> Wrong:
-    """Return what is wrong with a folder whose files can't be named, because its listing is damaged or absent."""
+    """Return the problems of a folder whose files are unknown, because its listing is damaged or absent."""
     here = workspace.root / locked.path
     changed = here.exists() and path_md5(workspace, locked.path) != locked.md5
     return {
@@ -164,11 +165,11 @@ def _describe(wrong: Wrong) -> str:
 
 
 def _remedy(locked: LockedPath, wrong: Wrong, in_git: bool, is_cached: bool) -> str:
-    """Return what to run to get the recorded bytes back."""
+    """Return how to get the recorded bytes back."""
     again = f"`dvc repro --force --single-item {locked.stage}`"
     if not locked.is_output:
-        other = "`git restore`" if in_git else "`dvc pull`" if wrong[DAMAGED] else "your copy"
-        return f"Restore it with {other}, or run `dvc repro`."
+        other = "with `git restore`" if in_git else "with `dvc pull`" if wrong[DAMAGED] else "from your copy"
+        return f"Restore it {other}, or run `dvc repro`."
     if in_git and not wrong[DAMAGED]:
         return f"Run `git restore {locked.path}` or {again}."
     if is_cached and not wrong[DAMAGED]:

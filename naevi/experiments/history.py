@@ -20,7 +20,7 @@ NOTE = (
     "Intervals are over images. The change is relative to the commit below, and for an experiment (↳) to the commit "
     "above. Use make compare to see whether a change is significant."
 )
-DATA_SETS_NOTE = "With several data sets, the change is relative to the next commit below with the same one."
+DATA_SETS_NOTE = "With several data sets, the change is relative to the next commit below with the same data set."
 
 
 class HistoryPoint(NamedTuple):
@@ -88,11 +88,11 @@ def _history_point(workspace: Workspace, revision: str, what: str) -> HistoryPoi
 
 
 def _table_data_set(workspace: Workspace, revision: str) -> DataSet:
-    """Return the data set of a result without record, from its table."""
+    """Return the data set of a result without a record, from its table."""
     path = workspace.relative(workspace.per_image)
     try:
         return DataSet(table_source(parse_per_image(revision, path, bytes_at(workspace, revision, path))))
-    except UserError:  # no table, or one of an early version
+    except UserError:  # no table, or a table of an early version
         return UNKNOWN_DATA_SET
 
 
@@ -102,7 +102,7 @@ def _earlier(point: HistoryPoint, candidates: Iterable[HistoryPoint]) -> History
 
 
 def _table_parts(rows: list[tuple[HistoryPoint, HistoryPoint | None]]) -> list[str]:
-    """Return the table and its notes for pairs of a result and the one that it is compared with."""
+    """Return the table and its notes for pairs of a result and the result that it is compared with."""
     labels = data_set_labels([point.data_set for point, _ in rows])
     several = len(set(labels)) > 1
     head = [*TABLE_HEAD[:TEXT_COLUMNS], *["data set"] * several, *TABLE_HEAD[TEXT_COLUMNS:]]

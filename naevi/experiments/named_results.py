@@ -37,8 +37,8 @@ class NamedResult:
     Attributes:
         name: the name that the user gave.
         per_image: the content of per_image.csv.
-        predictions: reads its predictions, None if they can't be available.
-        data_set: which images it was measured on, as far as it is known.
+        predictions: reads its predictions; None if there are none.
+        data_set: its data set, as far as it is known.
         has_record: whether a dvc.lock or record.json describes it.
     """
 
@@ -54,8 +54,8 @@ def load_result(workspace: Workspace, name: str) -> NamedResult:
 
     Its files are checked against its record, see `read_workspace_result`, `result_at` and `read_published`.
 
-    Raises UserError if nothing has this name, if its per_image.csv is missing or can't be used, or if a file isn't the
-    one that its record lists.
+    Raises UserError if no result has this name, if its per_image.csv is missing or can't be used, or if a file isn't
+    the one that its record lists.
     """
     if name == WORKSPACE:
         table, data_set = read_workspace_result(workspace)
@@ -73,14 +73,15 @@ def check_data_sets(a: NamedResult, b: NamedResult) -> None:
         labels = data_set_labels([a.data_set, b.data_set])
         raise UserError(
             f"{a.name} was measured on the data set {labels[0]}, {b.name} on {labels[1]}. Compare results of one data "
-            "set. If these are versions of one, set the same data.name for both and run them again."
+            "set. If these are versions of one data set, set the same data.name for both and run them again."
         )
 
 
 def other_results(workspace: Workspace) -> Iterator[NamedResult]:
     """Yield the committed default, all published results and all DVC experiments.
 
-    Those that can't be used are left out with a warning, experiments that failed before they wrote a table without one.
+    Results that can't be used are left out with a warning. Experiments that failed before they wrote a table are left
+    out without a warning.
     """
     path, another = workspace.relative(workspace.per_image), "another result"
     revisions = [(DEFAULT, "HEAD"), *experiment_revisions(workspace)]

@@ -94,7 +94,7 @@ def _scores(per_image: pd.DataFrame) -> str:
 def _compare_with_champion(
     workspace: Workspace, champion: Champion, candidate: NamedResult, *, force: bool
 ) -> tuple[str, bool]:
-    """Return what `_is_better` does. With `force`, a champion whose files are lost doesn't prevent a promotion."""
+    """Return the result of `_is_better`. With `force`, the comparison is skipped if the champion's files are lost."""
     name = f"the champion (version {champion.version})"
     try:
         per_image = read_per_image(workspace, champion.run)
@@ -103,13 +103,13 @@ def _compare_with_champion(
             raise UserError(
                 f"{name} can't be compared: {error} To promote {candidate.name} without a comparison, use FORCE=1."
             ) from error
-        return f"{candidate.name} was not compared with {name}, because the files of that are lost.", False
+        return f"{candidate.name} was not compared with {name}, because the champion's files are lost.", False
     current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
     return _is_better(workspace, current, candidate)
 
 
 def _is_better(workspace: Workspace, champion: NamedResult, candidate: NamedResult) -> tuple[str, bool]:
-    """Return the verdict and how many images it leaves out, and whether the candidate is significantly better."""
+    """Return the verdict with the number of left-out images, and whether the candidate is significantly better."""
     check_data_sets(champion, candidate)
     pairs = pair_results(champion, candidate)
     if pairs.only_a or pairs.only_b:

@@ -24,7 +24,7 @@ DEFAULT = "default"
 # What determines a result. dvc.lock contains the hashes of the data.
 RESULT_SOURCES = ("naevi", "stages", "params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock", "data")
 BEGIN_MARK, END_MARK = "<!-- results: written by `make update-readme` -->\n", "<!-- end of results -->\n"
-MARK = "†"  # of a result without record
+MARK = "†"  # of a result without a record
 TABLE_HEAD = [
     "result",
     "Dice [95 % interval]",
@@ -41,10 +41,11 @@ def experiment_name(name: str) -> str:
 
 
 def publish_result(workspace: Workspace, name: str, assignments: list[str]) -> None:
-    """Run the experiment with assignments such as train.lr=0.001, and keep scores and record in reports/results/<name>.
+    """Run an experiment with assignments such as train.lr=0.001; keep its scores and record in reports/results/<name>.
 
-    It runs in a temporary folder, so the workspace doesn't change. Raises UserError if it fails, or if code,
-    parameters or lock files have uncommitted changes: the overrides would then not describe the result.
+    It runs in a temporary folder, so the workspace doesn't change. Raises UserError if it fails, if code, parameters or
+    lock files have uncommitted changes (the overrides would then not describe the result), or if a file isn't the one
+    that the experiment's dvc.lock lists.
     """
     status = run_command("git", "status", "--porcelain", "--", *RESULT_SOURCES, folder=workspace.root)
     if changed := [line[3:] for line in status.splitlines()]:
@@ -94,8 +95,8 @@ class _Row(NamedTuple):
 def results_table(workspace: Workspace) -> str:
     """Return a Markdown table of the committed default and the published results, best Dice first.
 
-    If they are of several data sets, those of the default's come first, and a column has the data set. Results without
-    record have a mark.
+    If they are of several data sets, the results of the default's data set come first, and a column names the data set.
+    Results without a record are marked.
     """
     _, data_set = read_workspace_result(workspace)
     rows = [_Row(DEFAULT, read_json(workspace.metrics), data_set, has_record=True)]
@@ -112,7 +113,8 @@ def results_table(workspace: Workspace) -> str:
         for row in sorted(rows, key=order)
     ]
     table = compact_markdown_table(Table(head, cells)) + "\n"
-    return table + ("" if all(row.has_record for row in rows) else f"\n{MARK} {WITHOUT_RECORD}\n")
+    note = f"\n{MARK} {WITHOUT_RECORD}, see [comparing.md](docs/comparing.md#keep-a-result)\n"
+    return table + ("" if all(row.has_record for row in rows) else note)
 
 
 def update_readme(workspace: Workspace) -> None:

@@ -71,7 +71,7 @@ def experiment_revisions(workspace: Workspace) -> list[tuple[str, str]]:
 
 
 def cache_folder(workspace: Workspace) -> Path:
-    """Return the folder of DVC's cache in which a file has its MD5 as its path."""
+    """Return the folder of DVC's cache, in which the path of each file is its MD5."""
     from dvc.exceptions import NotDvcRepoError  # the import takes half a second
     from dvc.repo import Repo
 
@@ -80,7 +80,7 @@ def cache_folder(workspace: Workspace) -> Path:
             return Path(repository.cache.local.path)
     except NotDvcRepoError as error:
         raise UserError(
-            f"{workspace.root} is not a repository of DVC, so it has no cache. Change to a clone."
+            f"{workspace.root} is not a DVC repository, so it has no cache. Change to a clone of the repository."
         ) from error
 
 

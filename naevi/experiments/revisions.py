@@ -25,9 +25,9 @@ class RevisionResult(NamedTuple):
 
 
 def record_at(workspace: Workspace, revision: str) -> Record | None:
-    """Return the record of the result at a revision, or None if it has no dvc.lock that we can read.
+    """Return the record of the result at a revision, or None if it has no dvc.lock that this version can read.
 
-    The first commits have other stages or no dvc.lock. Their results are without record.
+    The first commits have other stages or no dvc.lock, so their results have no record.
     """
     lock = bytes_at(workspace, revision, workspace.relative(workspace.lock))
     try:
@@ -47,7 +47,7 @@ def file_at(workspace: Workspace, revision: str, path: Path, record: Record | No
     if content is not None and md5 and hashlib.md5(content).hexdigest() != md5:
         raise UserError(
             f"{name} at {revision[:7]} isn't the file that dvc.lock lists there. Use another result, or restore both "
-            "files and commit them together."
+            "files and commit them."
         )
     return content
 

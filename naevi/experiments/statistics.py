@@ -76,7 +76,7 @@ class Comparison:
 def pair_results(a: NamedResult, b: NamedResult) -> PairedImages:
     """Return the images of both results in the order of A, scores averaged over classes. Old tables may lack columns.
 
-    Raises UserError if data sets or masks differ, if no image is in both, or if they have no score for the same image.
+    Raises UserError if data sets or masks differ, if no image is in both, or if no image has a score in both.
     """
     left, right = image_scores(a.per_image), image_scores(b.per_image)
     if "dataset" in left and "dataset" in right and set(left.dataset) != set(right.dataset):
@@ -106,9 +106,9 @@ def pair_results(a: NamedResult, b: NamedResult) -> PairedImages:
 
 
 def image_scores(per_image: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each image, scores averaged over its classes without those that mask and prediction lack.
+    """Return a row for each image, scores averaged over its classes. Absent classes are left out.
 
-    Older tables of several classes have a score of 1 for those.
+    An absent class is neither in the mask nor in the prediction. In older tables it has a score of 1.
     """
     absent = absent_classes(per_image)
     return average_classes(per_image.assign(**{score: per_image[score].mask(absent) for score in COMPARED_SCORES}))
@@ -120,7 +120,7 @@ def describe_unscored(pairs: PairedImages) -> str:
         return ""
     return (
         f"{pairs.unscored} of the {pairs.unscored + len(pairs.images)} images are left out, because at least one of "
-        "the results has no score for them: neither the mask nor its prediction contains a class."
+        "the results has no score for them: the mask and its prediction contain only background."
     )
 
 

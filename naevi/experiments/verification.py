@@ -1,4 +1,4 @@
-"""Check that MLflow and git have the same results and that their files are the recorded ones, and repair MLflow."""
+"""Check that MLflow and git have the same results and that the files match their records, and repair MLflow."""
 
 import re
 import tempfile
@@ -20,7 +20,7 @@ def verify(workspace: Workspace, commits: int, *, data: bool = False) -> None:
     """Print the differences between MLflow and git and the repairs; raise UserError if a repair is impossible.
 
     The results of the branch's newest `commits` commits and of all DVC experiments are checked, with the files of their
-    runs. With `data`, the files that dvc.lock names are hashed too, see `verify_data`, and all files on a server.
+    runs. With `data`, the files that dvc.lock names (see `verify_data`) and all files on a server are read too.
     """
     wrong = _print_data_check(workspace) if data else 0
     closed, alive = close_stale_runs(*connect(workspace))
@@ -30,8 +30,8 @@ def verify(workspace: Workspace, commits: int, *, data: bool = False) -> None:
     damaged = damaged_runs(workspace, data=data)
     in_git = [run for run in damaged if set(run.results) & set(results)]
     failed = [
-        f"{_describe([run])} in MLflow. It can't be recorded again, because its result is in no experiment and not in "
-        f"the last {commits} commits. Delete the run if nobody needs it."
+        f"{_describe([run])} in MLflow. It can't be recorded again, because its result is in no experiment and in none "
+        f"of the last {commits} commits. Delete the run if nobody needs it."
         for run in damaged
         if run not in in_git
     ]
@@ -67,7 +67,7 @@ def _record_incomplete(
 ) -> tuple[list[str], list[str]]:
     """Delete damaged runs and record incomplete results. Return messages about repairs and about failures.
 
-    Damaged runs of which nothing can be recorded are kept.
+    Damaged runs that can't be recorded again are kept.
     """
     for run in damaged:
         delete_run(workspace, run.run)

@@ -11,7 +11,7 @@ from naevi.workspace import Workspace
 
 
 def read_workspace_result(workspace: Workspace) -> tuple[pd.DataFrame, DataSet]:
-    """Return per_image.csv of the workspace and its data set.
+    """Return the content of the workspace's per_image.csv, and its data set.
 
     Raises UserError if there is no result, if its stages don't belong together, if its scores aren't those that
     dvc.lock lists, or if they contradict each other.

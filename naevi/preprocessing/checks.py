@@ -1,4 +1,4 @@
-"""What preprocessing noticed about a data set: tables in data/checks, warnings, and reports/data.json."""
+"""Report what preprocessing noticed about a data set: tables in data/checks, warnings, and reports/data.json."""
 
 import logging
 from typing import Any
@@ -50,20 +50,20 @@ def check_data(workspace: Workspace, prepared: Prepared, settings: PreprocessCon
 
 
 def preprocess_decisions(prepared: Prepared, settings: PreprocessConfig) -> list[Decision]:
-    """Return the decisions that preprocessing took about images."""
+    """Return the decisions that preprocessing made about images."""
     decisions = []
     if len(prepared.vanished):
         size = suggest_size(prepared.vanished, prepared.image_table)
         decisions.append(
             Decision(
-                f"Lesions of less than {MIN_PIXELS} pixels at {settings.size} px; {size} px would keep them",
+                f"Lesions with fewer than {MIN_PIXELS} pixels at {settings.size} px; {size} px would keep them",
                 prepared.vanished.image_id.unique().tolist(),
                 "preprocess.size",
             )
         )
     pairs = prepared.near_duplicates
     in_pairs = sorted({*pairs["first"], *pairs["second"]})
-    decisions.append(Decision("Near-duplicate images kept in one part", in_pairs, "preprocess.near_duplicates"))
+    decisions.append(Decision("Near-duplicates, kept in one part", in_pairs, "preprocess.near_duplicates"))
     empty = prepared.image_table.image_id[prepared.image_table.lesion_fraction == 0].tolist()
-    decisions.append(Decision("Masks without any lesion kept", empty, "preprocess.empty_masks"))
+    decisions.append(Decision("Empty masks, kept", empty, "preprocess.empty_masks"))
     return decisions

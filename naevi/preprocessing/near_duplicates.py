@@ -20,7 +20,7 @@ AXES, SAMPLE = 16, 500  # axes of the search, and the number of thumbnails that 
 ROWS, COLUMNS = 128, 4096  # thumbnails compared at a time, so that the memory doesn't grow with their number
 MAX_PAIRS = 20_000_000  # a table of 1 GB
 COMPARED_MEMBERS = 1000  # of a group, with all members, to find its weakest pair
-MANY = 0.1  # share of the images in near-duplicate groups that is worth a warning
+MANY = 0.1  # share of near-duplicates among the images from which there is a warning
 
 
 def find_near_duplicates(
@@ -28,7 +28,7 @@ def find_near_duplicates(
 ) -> pd.DataFrame:
     """Return a row for each pair of near-duplicates, sorted: first, second (image ids), correlation (4 digits).
 
-    The correlation (see `similarities`) of each pair is `threshold` or more, 0.5..1. With "off" there are no pairs.
+    The correlation (see `similarities`) of each pair is at least `threshold`, 0.5..1. With "off" there are no pairs.
     Images of one flat color are left out, because they don't correlate with anything.
 
     Raises UserError if there are more than 20 million pairs.
@@ -45,7 +45,7 @@ def find_near_duplicates(
         if number > MAX_PAIRS:
             raise UserError(
                 f"More than {MAX_PAIRS} pairs of images are near-duplicates. Remove copies, raise "
-                "preprocess.near_duplicates, or set it to off and name what belongs together in a column group."
+                "preprocess.near_duplicates, or set it to off and put images that belong together into one group."
             )
     first, second, correlation = (np.concatenate(column) for column in zip(*found, strict=True))
     order, ids = np.lexsort((second, first)), image_ids.to_numpy(object)
@@ -54,10 +54,10 @@ def find_near_duplicates(
 
 
 def _candidates(thumbnails: Thumbnails, threshold: float) -> Iterator[tuple[Indices, Indices]]:
-    """Yield rows, up to 128, and columns. All pairs that correlate at `threshold` or more are among their pairs.
+    """Yield rows (up to ROWS) and columns. Their pairs include all pairs with a correlation of at least `threshold`.
 
     The distance of two unit vectors is sqrt(2 - 2 correlation). Projected to a few axes, it can only become smaller.
-    So a search in few dimensions finds all pairs without a comparison of each image with each other.
+    So a search in a few dimensions finds all pairs without comparing every image with every other.
     """
     varied = np.flatnonzero([gray.min() < gray.max() for gray in thumbnails[:, 0]])
     if len(varied) < 2:
@@ -69,7 +69,7 @@ def _candidates(thumbnails: Thumbnails, threshold: float) -> Iterator[tuple[Indi
     tree = cKDTree(points)
     radius = np.sqrt(2 * (1 - threshold) + 2e-4)  # similarities are rounded to four digits
     for start in starts:
-        block = tree.indices[start : start + ROWS]  # in the order of the tree, neighbors share most of their neighbors
+        block = tree.indices[start : start + ROWS]  # in the order of the tree, so that a block's images share neighbors
         neighbors = tree.query_ball_point(points[block], radius, return_sorted=False)
         first = np.repeat(block, [len(found) for found in neighbors])
         second = np.fromiter(itertools.chain.from_iterable(neighbors), np.intp, len(first))
@@ -109,11 +109,11 @@ def _components(number: int, first: Indices, second: Indices) -> Indices:
 
 
 def find_chains(image_ids: pd.Series, thumbnails: Thumbnails, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each group of near-duplicates whose images aren't all alike, the largest group first.
+    """Return a row for each group of near-duplicates in which not all pairs are near-duplicates, the largest first.
 
     images              number of images in the group
-    first, second       ids of the two least similar images. In a group of more than 1000 only pairs with one of its
-                        first 1000 images are compared.
+    first, second       ids of the two least similar images. In groups of more than 1000 images, only pairs with one of
+                        the first 1000 are compared.
     correlation         of these two, see `similarities`
     members             the first ten image ids as text
     """
@@ -152,7 +152,7 @@ def near_duplicate_warnings(image_table: pd.DataFrame, pairs: pd.DataFrame, chai
     images, alike = len(image_table), len({*pairs["first"], *pairs["second"]})
     if alike > MANY * images:
         warnings.append(
-            f"near-duplicates: {alike} of {images} images look like another one. "
+            f"near-duplicates: {alike} of {images} images look nearly the same as another image. "
             "Check data/checks/near_duplicates.csv. preprocess.near_duplicates sets the lowest "
             "correlation, and off turns the search off."
         )
@@ -162,7 +162,7 @@ def near_duplicate_warnings(image_table: pd.DataFrame, pairs: pd.DataFrame, chai
             for chain in chains.itertuples()
         )
         warnings.append(
-            f"near-duplicates: {len(chains)} group(s) contain images that aren't alike, but others link them. "
+            f"near-duplicates: {len(chains)} group(s) contain images that aren't alike but are linked by others. "
             f"Sizes and weakest pairs: {groups}. Check data/checks/near_duplicates.csv. "
             "A higher preprocess.near_duplicates separates them."
         )

@@ -42,10 +42,10 @@ CORNER_SIDE, DARK_FRACTION = 1 / 20, 0.4
 
 
 class Prepared(NamedTuple):
-    """What is known about the images after they were prepared.
+    """The image table and what else preparation found out.
 
     image_table: lesions.csv. near_duplicates: a row for each pair (first, second, correlation). chains: groups of
-    near-duplicates whose images aren't all alike, see `near_duplicates.find_chains`. vanished: lesions that are too
+    near-duplicates in which not all images are alike, see `near_duplicates.find_chains`. vanished: lesions that are too
     small for the training size, see `vanished.small_lesions`. digest: SHA-256 of all native images and masks and of
     their labels. It identifies the data set.
     """
@@ -72,7 +72,7 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
     sha256           of the prepared image and mask
 
     Raises UserError if a mask is missing or differs in size from its image, if a mask contains only background and
-    preprocess.empty_masks isn't keep, and if all masks contain only background.
+    preprocess.empty_masks isn't keep, or if all masks contain only background.
     """
     labels = read_labels(workspace)
     with atomic_folder(workspace.prepared) as folder:

@@ -1,4 +1,4 @@
-"""Thumbnails that find near-duplicates, and how similar two of them are."""
+"""Thumbnails for the search for near-duplicates, and the similarity of two of them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,21 +8,21 @@ from scipy import ndimage
 from naevi.images import Pixels
 
 Thumbnails = NDArray[np.uint8]  # (N, 2, 32, 32), see `thumbnail`
-Vectors = NDArray[np.float64]  # not float32, whose rounding errors would depend on how many are compared at a time
+Vectors = NDArray[np.float64]  # not float32, because its rounding errors would depend on the number compared at a time
 
-SIDE, MARGIN = 32, 6  # px; a ruler is in the margin
+SIDE, MARGIN = 32, 6  # px; a ruler at the edge is within the margin
 MIDDLE = slice(MARGIN, SIDE - MARGIN)
 # A dark field is darker than this fraction of the brightest gray, and is connected to the edge.
 DARK_FRACTION = 0.4
-# The rows and columns of a border, and a middle without contrast, vary less than this, in gray levels.
+# Standard deviations in gray levels, below which a row or column is border, or the middle has no contrast.
 FLAT_BORDER, NO_CONTRAST = 2.0, 1.0
-MIN_PIXELS = 16  # if less of the middle remains, dark fields and borders aren't left out
+MIN_PIXELS = 16  # if fewer pixels of the middle remain, dark fields and borders aren't left out
 
 
 def thumbnail(image: Pixels) -> NDArray[np.uint8]:
-    """Return an image as uint8 (2, 32, 32): its gray, 0..255, and 1 for the pixels that must agree.
+    """Return an image as uint8 (2, 32, 32): its gray, 0..255, and 1 for the pixels that are compared separately.
 
-    These are the pixels in the middle, 20x20, that aren't part of a dark field or border. `image` is uint8 (H, W, 3).
+    These are the pixels of the middle (20x20) that aren't part of a dark field or border. `image` is uint8 (H, W, 3).
     """
     gray = np.asarray(Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
     return np.stack([gray, _middle(gray)])
@@ -35,7 +35,7 @@ def _middle(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
     flat_rows, flat_columns = (gray.std(axis=axis) < FLAT_BORDER for axis in (1, 0))
     # Pixels next to a border or dark field are mixed.
     border = ndimage.binary_dilation(_outermost(flat_rows)[:, None] | _outermost(flat_columns))
-    # 98 %, because the brightest pixels are glare. Not of the whole image, because rulers and borders are white.
+    # The 98th percentile, because the brightest pixels are glare. Without borders and rulers, because they are white.
     dark = gray < DARK_FRACTION * np.percentile(gray[_unless_few(middle & ~border, middle)], 98)
     # One ring around the image joins all areas that are connected to its edge.
     areas, _ = ndimage.label(np.pad(border | dark, 1, constant_values=True))
@@ -65,8 +65,8 @@ def similarities(first: Thumbnails, second: Thumbnails) -> Vectors:
     """Return how similar each of M thumbnails is to each of N, float64 (M, N), -1..1, rounded to four digits.
 
     This is the correlation of their gray. A dark field, border or ruler that two images share raises it, so the middle
-    without them must correlate too. Less contrast remains there, and noise weighs more. Therefore half of the distance
-    to 1 counts: the similarity is the correlation or (1 + correlation in the middle) / 2, whichever is lower.
+    without them must correlate too. The middle has less contrast, so noise lowers its correlation more. Therefore the
+    similarity is the correlation or (1 + correlation in the middle) / 2, whichever is lower.
     """
     whole = unit_vectors(first) @ unit_vectors(second).T
     return np.asarray(np.minimum(whole, (1 + _middle_correlation(first, second)) / 2).round(4))
@@ -75,7 +75,7 @@ def similarities(first: Thumbnails, second: Thumbnails) -> Vectors:
 def _middle_correlation(first: Thumbnails, second: Thumbnails) -> Vectors:
     """Return the correlations of the gray in the middle of both, (M, N), and 1 if both have no contrast there."""
     (x, in_x), (y, in_y) = _middle_gray(first), _middle_gray(second)
-    # With matrix products all pairs take a moment. Each pair has its own pixels, so also its own sums.
+    # Matrix products, because they are fast. Each pair has its own common pixels, so it also has its own sums.
     number = in_x @ in_y.T
     sum_x, sum_y = x @ in_y.T, in_x @ y.T
     covariance = number * (x @ y.T) - sum_x * sum_y  # times number², as the two variances

@@ -16,10 +16,11 @@ COLUMNS = ["image_id", "class", "pixels", "pixels_at_size"]
 
 
 def small_lesions(image_id: str, mask: Pixels, small_mask: Pixels, names: list[str]) -> list[dict[str, Any]]:
-    """Return a row for each class whose largest region falls below MIN_PIXELS at the training size: COLUMNS.
+    """Return a row (COLUMNS) for each class whose largest region has fewer than MIN_PIXELS at the training size.
 
     `mask` has the native size, `small_mask` the training size, uint8 (H, W) of class indices. `names` are those of the
-    classes. `pixels` is the native area of the largest region, `pixels_at_size` what is left of the class.
+    classes. `pixels` is the native area of the largest region, `pixels_at_size` the area of the class at the training
+    size.
     """
     rows = []
     scale = small_mask.size / mask.size
@@ -39,7 +40,7 @@ def _largest_region(area: Any) -> int:
 
 
 def suggest_size(vanished: pd.DataFrame, image_table: pd.DataFrame) -> int:
-    """Return the smallest preprocess.size at which every region in `vanished` keeps MIN_PIXELS, at most MAX_SIZE."""
+    """Return the smallest preprocess.size, up to MAX_SIZE, at which every region in `vanished` keeps MIN_PIXELS."""
     rows = vanished.merge(image_table[["image_id", "height", "width"]], on="image_id")
     needed = np.sqrt(MIN_PIXELS * rows.height * rows.width / rows.pixels).max()
     return min(MAX_SIZE, math.ceil(float(needed) / SIZE_STEP) * SIZE_STEP)

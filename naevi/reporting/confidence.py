@@ -14,7 +14,7 @@ from naevi.reporting.selection import select_worst
 CONFIDENCE_NOTE = (
     "Confidence is the expected Dice of a prediction, estimated from the probabilities of its pixels (soft Dice "
     "confidence, Borges, Pacheco, Silva, 2024, arXiv 2402.10665). It needs no mask, so it is available for new images "
-    "too. With more than two classes it is the mean over the predicted classes, and 0 if nothing is predicted. The "
+    "too. With more than two classes, it is the mean over the predicted classes, and 0 if nothing is predicted. The "
     "upper bound ranks images by their true Dice."
 )
 

@@ -46,8 +46,8 @@ def data_checks(result: ReportData) -> list[str]:
     path = Path(config.data.path)
     if config.data.source == "folder" and result.curves is not None and (path.is_absolute() or ".." in path.parts):
         checks.append(
-            "The images are outside of the repository (data.path), so others can't reproduce this result. "
-            "`dvc add` them inside of it."
+            "The images are outside the repository (data.path), so others can't reproduce this result. Copy them into "
+            "the repository and run `dvc add`."
         )
     return [*checks, _describe_near_duplicates(result)]
 
@@ -55,7 +55,7 @@ def data_checks(result: ReportData) -> list[str]:
 def _describe_near_duplicates(result: ReportData) -> str:
     pairs, threshold = result.statistics["near_duplicates"], result.statistics["near_duplicate_correlation"]
     if threshold == "off":
-        return "Near-duplicates were not searched for (preprocess.near_duplicates is off)."
+        return "Near-duplicates weren't searched for, because preprocess.near_duplicates is off."
     sentence = (
         f"Near-duplicates: {pairs} {'pair' if pairs == 1 else 'pairs'} of images that look alike "
         f"(correlation of {threshold} or more)."
@@ -66,7 +66,7 @@ def _describe_near_duplicates(result: ReportData) -> str:
 
 
 def decision_table(statistics: dict[str, Any]) -> Table | None:
-    """Return how files were read that can be read in several ways, and what was left out; None if nothing was."""
+    """Return the decisions that were made while the data were read and prepared, or None if there were none."""
     rows = [
         [str(row[key]) for key in ("decision", "count", "examples", "parameter")] for row in statistics["decisions"]
     ]

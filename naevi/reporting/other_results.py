@@ -1,4 +1,4 @@
-"""This result compared with those in reports/results and with published ones. Only PH2 has published results."""
+"""This result compared with those in reports/results and in publications. Only PH2 has results in publications."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from naevi.results.folders import WITHOUT_RECORD, PublishedResult
 
 
 def has_published_results(result: ReportData) -> bool:
-    """Whether others published results on these images."""
+    """Return whether there are results on these images in publications."""
     return bool(published_results(result.config.data.source))
 
 
 def comparison_rows(result: ReportData) -> list[dict[str, str]]:
-    """Return name, scores, protocol and source of this result, the recorded ones and the published ones.
+    """Return name, scores, protocol and source of this result, those in reports/results and those in publications.
 
-    The last rows are recorded results of other data sets, whose protocol says so.
+    The last rows are results in reports/results of other data sets. Their protocol says so.
     """
     same, other = _recorded_results(result)
     own = [_own_row("this result", result.metrics, f"this pipeline, {result.metrics['images']} images")]
@@ -88,7 +88,7 @@ def _other_data_set(result: ReportData, recorded: PublishedResult) -> str:
 
 
 def _recorded_results(result: ReportData) -> tuple[list[PublishedResult], list[PublishedResult]]:
-    """Return the recorded results of this data set and those of others, best Dice first."""
+    """Return the results in reports/results of this data set, and those of others, best Dice first."""
     best_first = sorted(result.recorded, key=lambda other: (-float(other.metrics["dice"]["mean"]), other.name))
     same = [other for other in best_first if is_same(result.tested, other.data_set)]
     return same, [other for other in best_first if other not in same]

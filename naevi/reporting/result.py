@@ -50,7 +50,7 @@ class ReportData:
 
     @property
     def data_set(self) -> str:
-        """Return what the data set is called."""
+        """Return the name of the data set."""
         return (
             self.config.data.data_set()
             if self.config.data.source == "folder"
@@ -64,7 +64,7 @@ class ReportData:
 
     @property
     def tested(self) -> DataSet:
-        """Return which images were tested."""
+        """Return the data set that was tested."""
         data = self.config.data
         return DataSet(data.source, data.data_set(), self.statistics.get("digest") or "")
 

@@ -27,8 +27,8 @@ SCORE_LABELS = {
 }
 POOLED_LABELS = {"dice": "Dice", "iou": "IoU"}
 ABSENT_CLASSES_NOTE = (
-    "The score of an image is the mean over its classes. A class that is neither in the mask nor in the prediction is "
-    "left out of it. A class that is predicted but not in the mask has a Dice and an IoU of 0."
+    "The score of an image is the mean over its classes. Classes that are neither in the mask nor in the prediction "
+    "are left out. A class that is predicted but not in the mask has a Dice and an IoU of 0."
 )
 
 
@@ -74,7 +74,7 @@ def describe_scores(result: ReportData) -> str:
         sentences.append(f"{scores['empty_predictions']} predictions are empty.")
     if several:
         sentences.append(
-            f"Images that have no score, because mask and prediction are empty: {unscored} of {scores['images']}. They "
+            f"Images without a score, because mask and prediction are empty: {unscored} of {scores['images']}. They "
             "are left out of all means."
         )
     return " ".join(sentences)

@@ -39,7 +39,7 @@ class ExampleImage:
 def select_examples(per_image: pd.DataFrame) -> pd.DataFrame:
     """Return the worst, median and best rows by Dice, EXAMPLES_PER_GROUP of each, or fewer if there are few images.
 
-    `per_image` has one row for each image. No image is selected twice, and none without a score. Added columns: group;
+    `per_image` has one row for each image. No image is selected twice or without a score. Added columns: group;
     rank (by Dice, 1 is the worst); confidence_rank (1 is the least confident).
     """
     order = scored_images(per_image).sort_values(["dice", "image_id"], ignore_index=True)

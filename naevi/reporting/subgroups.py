@@ -46,7 +46,7 @@ class Subgroup(NamedTuple):
 def list_subgroups(result: ReportData) -> list[Subgroup]:
     """Return the subgroups in the order of SUBGROUP_LABELS. An external validation has no folds.
 
-    Images without a score belong to none.
+    Images without a score belong to no subgroup.
     """
     images = scored_images(result.per_image)
     labels = subgroups(images) | {"fold": images.fold.astype(str)}

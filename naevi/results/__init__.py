@@ -1,1 +1,1 @@
-"""Results of earlier runs: their tables, their data sets, and the folders of published ones in reports/results."""
+"""Read results: their tables, their data sets, and the folders of published results in reports/results."""

@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 from naevi.record import Record
 
 UNKNOWN = "unknown"
-DIGEST_CHARACTERS = 8  # shown if two data sets have one name
+DIGEST_CHARACTERS = 8  # shown if two data sets have the same name
 
 
 class DataSet(NamedTuple):
     """What is known about the data set of a result. A field is empty if it isn't known."""
 
     source: str = ""  # data.source, which is also in the column `dataset` of tables
-    name: str = ""  # what data.name or data.path called it
+    name: str = ""  # from data.name or data.path
     digest: str = ""  # of its images and masks
 
     @property
     def label(self) -> str:
-        """Return what the data set is called."""
+        """Return the name of the data set, as far as it is known."""
         return self.name or self.source or UNKNOWN
 
 
@@ -28,7 +28,7 @@ UNKNOWN_DATA_SET = DataSet()
 def recorded_data_set(record: Record, statistics: Mapping[str, Any] | None) -> DataSet:
     """Return the data set of a record. `statistics` is the content of its reports/data.json, if there is one.
 
-    Own images had no name before there was data.path.
+    Results without data.path have no name for own images.
     """
     data = record.config.data
     named = data.source != "folder" or "data.path" not in record.lacking
@@ -36,9 +36,9 @@ def recorded_data_set(record: Record, statistics: Mapping[str, Any] | None) -> D
 
 
 def is_same(a: DataSet, b: DataSet) -> bool:
-    """Return whether two data sets are the same: by their digests or else by their names or else by their sources.
+    """Return whether two data sets are the same: by their digests, otherwise their names, otherwise their sources.
 
-    What is not known doesn't make them different.
+    Fields that are unknown in one of them are not compared.
     """
     for known_a, known_b in ((a.digest, b.digest), (a.name, b.name), (a.source, b.source)):
         if known_a and known_b:
@@ -47,14 +47,14 @@ def is_same(a: DataSet, b: DataSet) -> bool:
 
 
 def are_versions(a: DataSet, b: DataSet) -> bool:
-    """Return whether two data sets have one name but other images or masks, such as after a mask was corrected."""
+    """Return whether two data sets have the same name but different images or masks, such as after a correction."""
     return not is_same(a, b) and a.name != "" and a.name == b.name
 
 
 def data_set_labels(data_sets: Sequence[DataSet]) -> list[str]:
-    """Return a label for each data set. Those that are the same have equal labels, others have different ones."""
+    """Return a label for each data set. Equal data sets have equal labels, different ones have different labels."""
     groups: list[DataSet] = []
-    # The best known come first, so that each of the others joins one of them.
+    # Those with the most known fields come first, so that each of the others joins one of them.
     for data_set in sorted(data_sets, key=lambda known: (not known.digest, not known.name, not known.source)):
         if not any(is_same(data_set, group) for group in groups):
             groups.append(data_set)

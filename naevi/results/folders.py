@@ -1,7 +1,7 @@
 """The folders of published results, reports/results/<name>.
 
-Each has overrides.txt, metrics.json, per_image.csv and record.json, which describes where they come from. Results that
-were published before there was a record.json are without record.
+Each has overrides.txt, metrics.json, per_image.csv and record.json, which describes their origin. Results that were
+published by earlier versions have no record.json.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from naevi.results.per_image import check_scores, parse_metrics, parse_per_image
 from naevi.workspace import Workspace
 
 OVERRIDES, RECORD = "overrides.txt", "record.json"
-WITHOUT_RECORD = "without record"
+WITHOUT_RECORD = "without a record"
 
 
 class PublishedResult(NamedTuple):
@@ -63,7 +63,7 @@ def read_published(workspace: Workspace, name: str) -> PublishedResult:
 
 
 def read_all_published(workspace: Workspace) -> list[PublishedResult]:
-    """Return all published results, by name. Raises UserError as `read_published`."""
+    """Return all published results, sorted by name. Raises UserError as `read_published` does."""
     return [read_published(workspace, name) for name in published_names(workspace)]
 
 

@@ -13,15 +13,15 @@ from naevi.files import read_csv
 from naevi.record import score_problems
 
 REQUIRED_COLUMNS = ["image_id", "fold", "dice", "iou"]
-FILLED_COLUMNS = ["image_id", "dataset", "dice", "iou"]  # no cell may be empty, if the table has the column
-SCORE_COLUMNS = ["dice", "iou"]  # except those of an absent class, which has no score
+FILLED_COLUMNS = ["image_id", "dataset", "dice", "iou"]  # without empty cells, if the table has the column
+SCORE_COLUMNS = ["dice", "iou"]  # empty for an absent class, which has no score
 NUMBER_COLUMNS = ["dice", "iou", "tp", "fn"]
 
 
 def parse_per_image(name: str, path: str, content: bytes | None) -> pd.DataFrame:
     """Return the table in the bytes of a per_image.csv. `name` and `path` are for messages.
 
-    Raises UserError if there are none or they can't be used.
+    Raises UserError if `content` is None or can't be used.
     """
     if content is None:
         raise UserError(f"{name} has no {path}. Run `dvc repro` or `dvc exp run` first, or use another result.")
@@ -47,7 +47,7 @@ def table_source(per_image: pd.DataFrame) -> str:
 
 
 def parse_metrics(path: str, content: bytes) -> dict[str, Any]:
-    """Return the scores in the bytes of a metrics.json. Raises UserError if it isn't one."""
+    """Return the scores in the bytes of a metrics.json. Raises UserError if they can't be read."""
     try:
         scores: dict[str, Any] = json.loads(content)
         for name in SCORE_COLUMNS:

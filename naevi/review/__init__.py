@@ -1,1 +1,1 @@
-"""Rank images by how suspicious their masks are, and show them on a page before training."""
+"""Rank images by how suspicious they and their masks are, and show them on a page before training."""

@@ -1,4 +1,4 @@
-"""Compare the colors on both sides of an outline, without any other image."""
+"""Compare the colors on both sides of an outline. Each image is compared only with itself."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,15 @@ BAND = 2  # px on both sides of the outline
 BLURS = (0.7, 2.0)  # px
 NOISE = 10.0  # variance in squared gray levels below which colors are equal
 RIDGE = 0.05  # share of the variance that is added in each direction
-MIN_COMMON, MIN_OWN = 8, 2  # px of the areas whose colors are compared
+MIN_COMMON, MIN_OWN = 8, 2  # px, smallest areas whose colors are compared
 
 
 def side_contrast(images: Pixels, masks: Masks) -> tuple[Numbers, Numbers]:
     """Return how much the two sides of each outline differ.
 
-    `images` is uint8 (N, S, S, 3), `masks` 0 or 1, float32 (N, S, S). First the share of the variance of colors near
-    the outline that the sides explain, 0..1; then how much redder the outside is, in standard deviations.
+    `images` is uint8 (N, S, S, 3), `masks` 0 or 1, float32 (N, S, S). The first value is the share of the color
+    variance near the outline that its sides explain, 0..1. The second is how much redder the outside is, in standard
+    deviations.
     """
     colors = _blur(images, BLURS[0])
     nearby = uniform_filter(masks, (0, 2 * BAND + 1, 2 * BAND + 1), mode="nearest")
@@ -37,10 +38,10 @@ def side_contrast(images: Pixels, masks: Masks) -> tuple[Numbers, Numbers]:
 def compare_masks(images: Pixels, masks: Masks, others: Masks) -> tuple[Numbers, Numbers, Numbers]:
     """Return by how much the colors favor the other mask of each image, by a linear discriminant of its own colors.
 
-    The discriminant is between the area inside both masks and the area outside both. So it favors neither. First the
-    difference between the pixels of only the other mask and those of only this mask, in standard deviations, positive
-    if the other fits better; then the difference between the common areas; then the first times the root of the number
-    of pixels. All are 0 if an area is too small.
+    The discriminant separates the area inside both masks from the area outside both, so it favors neither mask. The
+    first value is the difference between the pixels of only the other mask and those of only this mask, in standard
+    deviations. It is positive if the other mask fits better. The second is the difference between the common areas. The
+    third is the first times the root of the number of pixels. All are 0 if an area is too small.
     """
     colors = np.concatenate([_blur(images, width) for width in BLURS], axis=-1)
     inside, outside = masks * others, (1 - masks) * (1 - others)

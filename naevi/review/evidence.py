@@ -1,7 +1,7 @@
 """Measure how well a mask fits the expected foreground, and how much better an alternative would fit.
 
 The fit of a mask is the sum of the log-odds inside it, and how well its outline follows the colors. Alternatives are
-the same mask mirrored or turned, and the same mask shifted. exchange.py has the masks of other images.
+the same mask mirrored or turned, and the same mask shifted. `exchange` compares it with the masks of other images.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from naevi.review.expectation import sigmoid
 LogOdds = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 
-SOFT = 10.0  # px; keeps ratios of small areas small
+SOFT = 10.0  # px, added to areas so that ratios of small areas stay small
 BLOCK = 250  # images at a time
 MAX_SHIFT = 1 / 3  # of the side
 
-# The frames that a mask may be in instead of the image's. The first three are possible for any shape of image.
+# The ways in which a mask may be turned relative to its image. The first three are possible for images of any shape.
 TURNS: dict[str, Callable[[Masks], Masks]] = {
     "mirrored left to right": lambda masks: masks[..., ::-1],
     "mirrored up and down": lambda masks: masks[..., ::-1, :],
@@ -39,7 +39,7 @@ def mask_evidence(images: Pixels, log_odds: LogOdds, masks: Masks, square: NDArr
     """Return a row for each mask: its fit, and that of its best turn and shift.
 
     `images` is uint8 (N, S, S, 3), `log_odds` and `masks`, 0 or 1, are float32 (N, S, S). `square` says which images
-    are as wide as high at native size. Further columns name the alternatives: turn (index in TURNS), down, right (px).
+    are as wide as high at native size. More columns name the alternatives: turn (index in TURNS), down, right (px).
     """
     parts = []
     for start in range(0, len(masks), BLOCK):
@@ -50,7 +50,7 @@ def mask_evidence(images: Pixels, log_odds: LogOdds, masks: Masks, square: NDArr
 
 
 def _contrasts(images: Pixels, masks: Masks, fits: pd.DataFrame) -> dict[str, Numbers]:
-    """Return how the colors fit the mask, and how much better its best turn and shift."""
+    """Return how well the colors fit the mask, and how much better they fit its best turn and shift."""
     turns = list(TURNS.values())
     turned = np.stack([turns[turn](mask) for turn, mask in zip(fits.turn, masks, strict=True)])
     shifted = np.stack([move_mask(*each) for each in zip(masks, fits.down, fits.right, strict=True)])
@@ -65,7 +65,7 @@ def _contrasts(images: Pixels, masks: Masks, fits: pd.DataFrame) -> dict[str, Nu
 
 
 def move_mask(mask: Masks, down: int, right: int) -> Masks:
-    """Return a mask (S, S) moved by whole pixels. What leaves the frame is lost."""
+    """Return a mask (S, S) moved by whole pixels. Pixels that leave the image are lost."""
     side = len(mask)
     return np.pad(mask, side)[side - down : 2 * side - down, side - right : 2 * side - right]
 
@@ -115,7 +115,7 @@ def _best_turn(
 
 def _best_shift(log_odds: LogOdds, masks: Masks, fit: Numbers, loss: Numbers, scale: Numbers) -> dict[str, Numbers]:
     side = masks.shape[-1]
-    padded = (2 * side, 2 * side)  # what is shifted out of the frame doesn't come in on the other side
+    padded = (2 * side, 2 * side)  # so that pixels shifted out of the image don't come in on the other side
     spectrum = np.conj(fft.rfft2(masks, padded)) * fft.rfft2(log_odds, padded)
     steps = np.arange(-int(MAX_SHIFT * side), int(MAX_SHIFT * side) + 1)
     fits = fft.irfft2(spectrum, padded)[:, steps[:, None], steps[None, :]].reshape(len(masks), -1)

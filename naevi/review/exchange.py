@@ -1,4 +1,4 @@
-"""Find for a mask the image that it fits better, while that image's mask fits better here."""
+"""Find the image whose mask was probably exchanged with this one: each of the two masks fits the other image better."""
 
 import numpy as np
 import pandas as pd
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 from naevi.review.edges import Masks
 from naevi.review.evidence import BLOCK, SOFT, LogOdds
 
-MAX_CANDIDATES = 3000  # images with which an exchange is considered, so the work grows in proportion
+MAX_CANDIDATES = 3000  # images with which an exchange is considered, so that time grows only linearly
 
 
 class Exchange:
-    """The masks of all images, to find for one of them the image whose mask fits better while its own fits there.
+    """The masks of all images, as candidates for an exchange.
 
-    It compares at half the size, which needs a quarter of the time. In large data sets, only the masks that fit their
-    images worst are candidates.
+    They are compared at half the size, which takes a quarter of the time. In large data sets, only the masks that fit
+    their images worst are candidates.
     """
 
     def __init__(self, log_odds: LogOdds, masks: Masks) -> None:
@@ -27,9 +27,9 @@ class Exchange:
     def evidence(
         self, images: NDArray[np.int64], masks: Masks, owners: NDArray[np.int64] | None = None
     ) -> pd.DataFrame:
-        """Return a row for each of `images` (indices) as if it had this mask: what an exchange would gain.
+        """Return a row for each of `images` (indices) with these masks: the gain of an exchange with the best partner.
 
-        With `owners`, the mask is that of another image, which has this image's mask. Further column: partner.
+        With `owners`, each mask belongs to that image, which has this image's mask instead. `partner` is an index.
         """
         parts = []
         for start in range(0, len(images), BLOCK):
@@ -45,7 +45,7 @@ class Exchange:
         apart = self.area[others] + area[:, None] - 8 * masks @ self.masks[others].T + SOFT
         partners = np.broadcast_to(others, here.shape)
         impossible = partners == images[:, None]
-        if owners is not None:  # the owner has this image's mask, so it is compared with that
+        if owners is not None:  # the owner has this image's mask
             impossible = np.column_stack([impossible | (partners == owners[:, None]), np.zeros(len(rows), bool)])
             there_now = (self.log_odds[owners] * self.masks[images]).sum(axis=1)
             apart_now = self.area[images] + area - 8 * (self.masks[images] * masks).sum(axis=1) + SOFT

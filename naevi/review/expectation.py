@@ -1,7 +1,7 @@
-"""Say where the foreground of each image should be, from the other images and their masks.
+"""Estimate where the foreground of each image should be, from the other images and their masks.
 
-A model of single pixels is fitted to the data set itself. It is far weaker than a network, but takes seconds, and its
-mistakes are other ones than those of the masks. The image's own mask and those of its near-duplicates are never used.
+A model of single pixels is fitted to the data set itself. It is far weaker than a network but takes only seconds, and
+its mistakes differ from those in the masks. An image's own mask and those of its near-duplicates are never used for it.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ SAMPLED_PIXELS = 80_000  # in each fold
 CHUNK = 32  # images described at a time
 MAX_STEPS, TOLERANCE = 8, 0.01  # of Newton's method
 SMOOTHING = 1.0  # px, of the log-odds
-MAX_LOG_ODDS = 4.0  # a pixel alone proves little
+MAX_LOG_ODDS = 4.0  # limited, because a single pixel proves little
 MAX_OWN_LOG_ODDS = 6.0  # of the image's own colors
 OWN_COLORS = 0.5  # weight of the image's own colors against the model of all images
 
@@ -73,7 +73,7 @@ def expected_foreground(images: Pixels, foreground: NDArray[np.bool_], groups: l
 
 
 def assign_folds(groups: list[str]) -> NDArray[np.int64]:
-    """Return the fold of each image, 0..FOLDS-1; a group is never divided."""
+    """Return the fold of each image, 0..FOLDS-1. Images of one group are in one fold."""
     names, group = np.unique(np.array(groups, dtype=str), return_inverse=True)
     return (np.random.default_rng(SEED).permutation(len(names)) % FOLDS)[group]
 

@@ -10,7 +10,7 @@ CLASS_COLORS = (GREEN, SKY, YELLOW, VERMILION, BLUE, PURPLE, ORANGE)  # of class
 
 
 def outline_paths(mask: Pixels) -> list[tuple[str, str]]:
-    """Return the color and the path of each class in a mask, uint8 (H, W), in px. The frame is no outline."""
+    """Return the color and the path of each class in a mask, uint8 (H, W), in px. The image border isn't drawn."""
     classes = [int(index) for index in np.unique(mask) if index]
     return [(class_color(index), outline_path(mask == index)) for index in classes]
 

@@ -35,8 +35,8 @@ def write_review(
     """Write the page for the images in data/prepared. Equal data gives equal bytes.
 
     `checks` is the result of `image_checks` for the same table and the same `pairs` of near-duplicates. `decisions` has
-    a row for each decision that was taken while files were read: decision, count, examples, parameter. `classes` are
-    the names of the classes, background first. `synthetic_label` is empty if the images are real.
+    a row for each decision about the data: decision, count, examples, parameter. `classes` are the names of the
+    classes, background first. `synthetic_label` is empty if the images are real.
     """
     first, others = sample_places(page_order(checks, pairs))
     content = {
@@ -64,7 +64,7 @@ def _count(checks: pd.DataFrame, name: str) -> int:
 
 
 def _too_common(image_table: pd.DataFrame) -> str:
-    """Return a sentence about lesions that touch the border, if there are too many for a reason."""
+    """Return a sentence about lesions that touch the border, if they are too common to be a reason."""
     number = int(image_table.touches_frame.sum())
     if number <= RARE * len(image_table):
         return ""
@@ -78,7 +78,7 @@ def _decision_table(decisions: pd.DataFrame) -> Table | None:
         [str(row[key]) for key in ("decision", "count", "examples", "parameter")]
         for row in decisions.to_dict("records")
     ]
-    return Table(["decision", "files", "examples", "parameter"], rows)
+    return Table(["decision", "number", "examples", "parameter"], rows)
 
 
 def _places(
@@ -93,7 +93,7 @@ def _places(
 
 
 def _image(row: dict[Any, Any], prepared: Path, rank: int) -> dict[str, Any]:
-    """Return an image as the page shows it."""
+    """Return the values of an image that the page shows."""
     file = f"{row['image_id']}.png"
     image, mask = read_image(prepared / "images" / file), read_mask(prepared / "masks" / file)
     width, height = _shown_size(int(row["width"]), int(row["height"]))
@@ -116,6 +116,6 @@ def _image(row: dict[Any, Any], prepared: Path, rank: int) -> dict[str, Any]:
 
 
 def _shown_size(width: int, height: int) -> tuple[int, int]:
-    """Return width and height in px with the proportions of the native image and MAX_SIDE as the longest side."""
+    """Return the width and height in px with the native proportions and MAX_SIDE as the longer side."""
     scale = MAX_SIDE / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))

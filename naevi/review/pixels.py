@@ -1,4 +1,4 @@
-"""Describe each pixel of small images by its color, its surroundings and its place, relative to its own image."""
+"""Describe each pixel of small images by its color, surroundings and place, relative to the rest of its image."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,18 +6,18 @@ from scipy.ndimage import gaussian_filter
 
 from naevi.images import Pixels
 
-SIDE = 64  # px, of the small images; enough to see a shift of an eighth of a lesion
+SIDE = 64  # px, of the small images, which is enough to detect a shift of an eighth of a lesion
 COLOR_FEATURES = 9  # the first features: three color channels, each at three scales
 BLURS = (0.7, 2.0, 5.0)  # px
 SURROUNDINGS = (10.0, 20.0)  # px
-MIN_SPREAD = 4.0  # gray levels; noise of a flat image must not become contrast
+MIN_SPREAD = 4.0  # gray levels, so that the noise of a flat image doesn't become contrast
 
 Features = NDArray[np.float32]
 Numbers = NDArray[np.floating]
 
 
 def pixel_features(images: Pixels) -> Features:
-    """Return float32 (N, SIDE, SIDE, F) for images, uint8 (N, SIDE, SIDE, 3). Each image is described on its own.
+    """Return float32 (N, SIDE, SIDE, F) for images, uint8 (N, SIDE, SIDE, 3). Images don't affect each other.
 
     Colors are brightness, red against green, and blue against both, relative to the image's median and spread.
     """
@@ -56,7 +56,7 @@ def _ranks(channel: Numbers) -> Numbers:
 
 
 def _places() -> list[Features]:
-    """Return the distance from the middle across, down and straight. They are the same for every image."""
+    """Return the horizontal, vertical and straight distance from the center, which are the same for every image."""
     axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
     across, down = np.meshgrid(axis, axis)
     return [np.abs(across), np.abs(down), np.hypot(across, down)]

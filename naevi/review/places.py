@@ -6,13 +6,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 MAX_IMAGES = 500  # on the page
-RANDOM_IMAGES = 100  # of them, if there are more: a sample of the less suspicious ones
+RANDOM_IMAGES = 100  # of these, if the data set has more: a random sample of the less suspicious images
 MAX_BESIDE = 6  # images side by side
 SEED = 0
 
 
 def page_order(checks: pd.DataFrame, pairs: pd.DataFrame) -> list[list[int]]:
-    """Return the places, the most suspicious first: lists of rows of `checks`, the most suspicious image first.
+    """Return the places as lists of rows of `checks`. Places and the images in each are in order of suspicion.
 
     Near-duplicates share a place, and so do two images whose masks seem to be exchanged. A larger group of
     near-duplicates takes several places.
@@ -36,9 +36,9 @@ def page_order(checks: pd.DataFrame, pairs: pd.DataFrame) -> list[list[int]]:
 
 
 def sample_places(places: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the first places, and a random sample of the others in their order; both have MAX_IMAGES together.
+    """Return the first places, and a random sample of the others in their order. Together they have up to MAX_IMAGES.
 
-    If there are no more than MAX_IMAGES, all are returned as the first places.
+    If there are no more images than that, all are in the first places.
     """
     ends = np.cumsum([len(place) for place in places])
     if not len(ends) or ends[-1] <= MAX_IMAGES:

@@ -1,4 +1,4 @@
-"""Learn what mistakes look like in a data set: plant some in its masks, and tell them from the masks as given."""
+"""Learn what mistakes look like in a data set: plant some in its masks, and tell these from the given masks."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from naevi.review.expectation import FOLDS, fit_logistic
 SEED = 1
 MAX_PLANTED = 600  # images of each kind
 SHIFTS = (0.12, 0.5)  # of the diameter of a disk with the lesion's area
-NAMES = ["turn", "down", "right", "partner"]  # columns that say which alternative is meant
+NAMES = ["turn", "down", "right", "partner"]  # columns that name an alternative and are not evidence
 KINDS = ("turned", "shifted", "exchanged")
 
 Values = NDArray[np.float64]
@@ -26,8 +26,8 @@ def find_mistakes(
 ) -> pd.DataFrame:
     """Return the evidence for each mask, the most probable kind of mistake in it, and the log-odds that it has one.
 
-    Arguments as for `mask_evidence`. A mistake planted in an image of one fold is never used for images of that fold.
-    Added columns: kind, one of KINDS, and mistake, for as many mistakes of each kind as images.
+    Arguments are as for `mask_evidence`. A mistake planted in an image is never used for images of the same fold. Added
+    columns: kind (one of KINDS) and mistake (the log-odds if half of the masks had a mistake of this kind).
     """
     with threadpool_limits(1):  # sums in BLAS depend on its number of threads
         exchange = Exchange(log_odds, masks)
@@ -45,7 +45,7 @@ def find_mistakes(
 
 
 def _log_odds(given: Values, planted: Values, asked: Values) -> Values:
-    """Return the mean of a linear model, which needs few images, and of trees, which gain from many."""
+    """Return the mean log-odds of a linear model, which needs few images, and of trees, which gain from many."""
     known = np.concatenate([given, planted])
     middle, spread = known.mean(axis=0), known.std(axis=0) + 1e-6
 

@@ -1,10 +1,10 @@
-"""Why an image is worth a look: one name and one sentence for each reason, and how much it counts."""
+"""The reasons to look at an image: a name and a sentence for each."""
 
 from typing import NamedTuple
 
 
 class Reason(NamedTuple):
-    """A reason, in the words of the page."""
+    """A reason, as the page names and explains it."""
 
     name: str
     help: str
@@ -13,13 +13,13 @@ class Reason(NamedTuple):
 VANISHED = Reason("vanished lesion", "The lesion has only a few pixels at the training size.")
 DUPLICATE = Reason("near-duplicate", "Another image is nearly the same. They are shown side by side.")
 FRAME = Reason("other frame", "The mask fits much better if it is mirrored or turned.")
-EXCHANGED = Reason("exchanged mask", "The mask of another image fits this one better, and the other way round.")
+EXCHANGED = Reason("exchanged mask", "The mask of another image fits better here, and this mask fits better there.")
 SHIFTED = Reason("shifted mask", "The mask fits much better if it is shifted.")
-OUTLINE = Reason("doubtful outline", "The outline doesn't follow the colors of the picture.")
+OUTLINE = Reason("doubtful outline", "The outline doesn't follow the colors of the image.")
 EMPTY = Reason("empty mask", "The mask contains only background.")
 TINY = Reason("tiny lesion", "The lesion is much smaller than those of the other images.")
 HUGE = Reason("huge lesion", "The lesion fills nearly the whole image.")
 BORDER = Reason("touches the border", "The lesion reaches the border, which is rare in this data set.")
-SIZE = Reason("odd size", "The image has another shape or a quite different size than most images.")
+SIZE = Reason("odd size", "The image has a different shape or a very different size than most images.")
 
 REASONS = (VANISHED, DUPLICATE, FRAME, EXCHANGED, SHIFTED, OUTLINE, EMPTY, TINY, HUGE, BORDER, SIZE)

@@ -1,4 +1,4 @@
-"""Review a data set before training: score how suspicious each image is, and write the page that shows them."""
+"""Review a data set before training: score how suspicious each image is, and write the review page."""
 
 from typing import Any
 

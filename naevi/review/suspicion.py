@@ -1,4 +1,4 @@
-"""Give each image a suspicion, 0 to 1, and its reasons."""
+"""Give each image a suspicion, 0..1, and its reasons."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,13 +17,13 @@ from naevi.review.pixels import SIDE
 from naevi.review.planted import find_mistakes
 from naevi.review.reasons import Reason
 
-MIN_IMAGES = 12  # with a lesion; masks of fewer images can't be compared with each other
-MISTAKES = 0.02  # share of masks that are assumed to be wrong before one is looked at
-FLAGGED = 0.2  # probability of a mistake from which a mask is worth a look
-EXPLAINED = 0.5  # share of the misfit that an alternative has to remove to be named
-RARE = 0.05  # what occurs in more images than this share is a property of the data set, not a reason
+MIN_IMAGES = 12  # with a lesion; with fewer, masks aren't compared with images
+MISTAKES = 0.02  # assumed share of wrong masks, the prior of each mask's probability
+FLAGGED = 0.2  # lowest probability of a mistake that is a reason
+EXPLAINED = 0.5  # lowest share of the misfit that an alternative must remove to be named
+RARE = 0.05  # a property of more images than this share is normal for the data set, not a reason
 
-# Suspicion by reason, for what tables say.
+# Suspicion by reason, for reasons that follow from tables.
 CERTAIN, LIKELY, HINT = 0.97, 0.6, 0.05
 TINY_FACTOR, MINUTE_FACTOR, HUGE_FRACTION = 20, 200, 0.97
 SHAPE_FACTOR, PIXELS_FACTOR = 1.25, 4
@@ -41,16 +41,16 @@ def image_checks(
     """Return a row for each image of the image table, in its order. Equal data gives equal rows.
 
     image_id
-    fit             Dice of the mask and the foreground that the other images let expect; empty if it isn't computed
+    fit             Dice of the mask and the foreground expected from the other images; empty if it isn't computed
     mistake         probability of a mistake in the mask, 0..1; empty if it isn't computed
-    a column for each reason: its share in the suspicion, 0..1
+    a column for each reason: its contribution to the suspicion, 0..1
     suspicion       0..1
     reasons         their names, joined by "; "
-    details         a sentence for each reason with more to say
-    beside          the id of an image to show next to this one, if any
+    details         more about the reasons, as sentences
+    beside          the id of the image whose mask seems to be exchanged with this one's, if any
 
-    `pairs` has near-duplicates (first, second, correlation), `vanished` lesions that are too small at the training size
-    (image_id, class, pixels, pixels_at_size), `orientation` findings about EXIF tags (image_id, text).
+    `pairs` has near-duplicates (first, second, correlation), `vanished` lesions that are too small for the training
+    size (image_id, class, pixels, pixels_at_size), `orientation` decisions about EXIF tags (image_id, text).
     """
     ids = image_table.image_id.tolist()
     images, foreground = read_small(prepared, ids)
@@ -108,7 +108,7 @@ def _check_masks(images: Pixels, foreground: NDArray[np.bool_], image_table: pd.
 
 
 def _mask_reasons(masks: pd.DataFrame, ids: list[str]) -> tuple[Scores, list[str], list[str]]:
-    """Return the score of each reason that compares mask and picture, details, and the ids of exchange partners."""
+    """Return the score of each reason that compares mask and image, details, and the ids of exchange partners."""
     scores: Scores = {
         reason: np.zeros(len(ids)) for reason in (reasons.FRAME, reasons.EXCHANGED, reasons.SHIFTED, reasons.OUTLINE)
     }
@@ -122,7 +122,7 @@ def _mask_reasons(masks: pd.DataFrame, ids: list[str]) -> tuple[Scores, list[str
 
 
 def _explain(mask: dict[Any, Any], ids: list[str]) -> tuple[Reason, str]:
-    """Return the reason that explains a misfit best, and how to say it."""
+    """Return the reason that explains a misfit best, and a sentence about it."""
     shift = _describe_shift(mask["down"], mask["right"])
     gain, reason, sentence = {
         "turned": (mask["turn_gain"], reasons.FRAME, f"It fits better if it is {list(TURNS)[int(mask['turn'])]}."),
@@ -159,7 +159,7 @@ def _orientation(ids: list[str], findings: pd.DataFrame | None) -> tuple[NDArray
 
 
 def _duplicates(ids: list[str], pairs: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
-    """Return LIKELY for the most different near-duplicates, CERTAIN for copies."""
+    """Return scores from LIKELY (for the least similar near-duplicates) to CERTAIN (for copies), and details."""
     best: dict[str, float] = {}
     for row in pairs.to_dict("records"):
         for name in (row["first"], row["second"]):
@@ -171,7 +171,7 @@ def _duplicates(ids: list[str], pairs: pd.DataFrame) -> tuple[NDArray[np.float64
 
 
 def _table_reasons(image_table: pd.DataFrame, vanished: NDArray[np.float64]) -> Scores:
-    """Return the scores of what the image table says: areas, the border and sizes."""
+    """Return the scores of the reasons that follow from the image table: areas, the border and sizes."""
     fraction = image_table.lesion_fraction
     pixels, shape = image_table.height * image_table.width, image_table.width / image_table.height
     middle = fraction[fraction > 0].median()
@@ -193,5 +193,5 @@ def _factor(values: pd.Series) -> pd.Series:
 
 
 def _if_rare(flags: pd.Series) -> pd.Series:
-    """Return the flags, or none if they are so many that they describe the data set."""
+    """Return the flags, or no flags if there are so many that they are normal for the data set."""
     return flags & bool(flags.sum() <= max(1, RARE * len(flags)))

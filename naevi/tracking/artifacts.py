@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# What a run has at least, by its kind.
+# The files that a run must have, by its kind.
 MODEL_FILES = ["model/model.json", "model/model.safetensors", "model/history.csv"]
 RESULT_FILES = ["metrics.json", "per_image.csv", "report.html", "report.md", "figures"]
 
 
 def has_files(client: "MlflowClient", run: "Run") -> bool:
-    """Return whether all files of a FINISHED run exist, without reading them. `run_problems` reads them."""
+    """Return whether all files of a FINISHED run exist. They aren't read, but `run_problems` reads them."""
     expected, folder = (MODEL_FILES, "model") if run.data.tags["kind"] == "model" else (RESULT_FILES, None)
     found = {file.path for file in client.list_artifacts(run.info.run_id, folder)}
     return found.issuperset(expected) and all(client.list_logged_model_artifacts(model) for model in logged_models(run))
@@ -38,8 +38,8 @@ def logged_models(run: "Run") -> list[str]:
 def run_problems(workspace: Workspace, run_id: str, md5s: Collection[str] = ()) -> list[str]:
     """Return why the files of the FINISHED run of a model or result can't be used, as parts of a sentence.
 
-    All of them are read and compared with the run's tags, with the model's description and with each other. The folder
-    of a model must have one of these MD5s, if any are given.
+    All of them are read and compared with the run's tags, with model.json and with each other. If `md5s` are given, the
+    folder of a model must have one of them.
     """
     client, _ = store.connect(workspace)
     run = client.get_run(run_id)
@@ -80,7 +80,7 @@ def _predictor_problems(folder: Path, tags: Mapping[str, str]) -> list[str]:
 
 @contextmanager
 def _download(workspace: Workspace, **address: str) -> Iterator[Path]:
-    """Yield a copy of what MLflow has at an address. Raises UserError if it can't be read."""
+    """Yield a folder with a copy of the files at an MLflow address. Raises UserError if they can't be read."""
     import mlflow
 
     uri = tracking_uri(workspace)

@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
     @property
     def data_set(self) -> str:
-        """Return what its data set is called. Own images had no name before there was data.path."""
+        """Return the name of its data set, or data.source for results from before data.path was added."""
         return self.config.data.source if "data.path" in self.record.lacking else self.config.data.data_set()
 
 
@@ -58,7 +58,7 @@ def record_model(
     """Log a model from its files, because DVC restored it or its run was lost. Return the run's id."""
     folder = workspace.model(origin["item"])
     run_id = create_model_run(workspace, client, experiment_id, origin | {"dataset": data_set})
-    client.set_tag(run_id, "restored", "true")  # its times are those of the restoration
+    client.set_tag(run_id, "restored", "true")  # its times are those of this logging
     history = pd.read_csv(folder / "history.csv").to_dict("records")
     log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history], now_ms())
     client.log_artifacts(run_id, str(folder), "model")

@@ -42,8 +42,8 @@ class Champion(NamedTuple):
     before: str | None  # version of the champion before this one
     run: str  # id of the result's run
     source: str  # its data.source, empty if the run is lost
-    data_set: str  # what its data set is called, empty if it was recorded before data sets had names
-    digest: str  # of its data set, likewise
+    data_set: str  # the name of its data set, empty if it was recorded before data sets had names
+    digest: str  # of its data set, empty for the same reason
 
 
 def finished_results(workspace: Workspace) -> list[FinishedResult]:
@@ -78,7 +78,7 @@ def find_champion(workspace: Workspace) -> Champion | None:
 
 
 def _find_run(client: "MlflowClient", run_id: str) -> "Run | None":
-    """Return a run, also a deleted one, or None if the store doesn't have it anymore."""
+    """Return a run, even if it was deleted, or None if the store doesn't have it anymore."""
     from mlflow.exceptions import MlflowException
 
     try:

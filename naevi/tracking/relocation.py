@@ -1,6 +1,6 @@
 """Keep MLflow's default store usable after its repository was moved or copied.
 
-MLflow keeps absolute addresses of artifacts in its database. It would read and write at the old place.
+MLflow stores absolute addresses of artifacts in its database. After a move, it would still use the old place.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def follow_move(workspace: Workspace, experiment: str) -> None:
-    """Replace the old address of the artifact folder in the database if the repository isn't where it was.
+    """Replace the old address of the artifact folder in the database if the repository was moved or copied.
 
-    Another folder, which a user may have chosen, stays.
+    The address of any other artifact folder, such as one that a user chose, stays.
     """
     folder = workspace.mlflow_artifacts
     if not workspace.mlflow_database.exists():
@@ -40,4 +40,4 @@ def follow_move(workspace: Workspace, experiment: str) -> None:
                 database.execute(change, (new, f"{old}/"))
     except sqlite3.Error:  # MLflow has better messages about a file that it can't use
         return
-    logger.warning("MLflow's files are expected in %s now instead of %s, because the repository was moved.", new, old)
+    logger.warning("MLflow's files are now expected in %s instead of %s, because the repository was moved.", new, old)

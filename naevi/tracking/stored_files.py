@@ -1,6 +1,6 @@
-"""Find FINISHED runs whose files or metrics in MLflow are wrong.
+"""Find FINISHED runs in MLflow whose files or metrics are wrong.
 
-MLflow's database doesn't show whether the files of its runs are lost or damaged.
+MLflow's database doesn't show whether files of its runs are lost or damaged.
 """
 
 import math
@@ -29,7 +29,7 @@ SCORES = ["metrics.json", "per_image.csv"]
 
 
 class DamagedRun(NamedTuple):
-    """A FINISHED run that can't be trusted."""
+    """A FINISHED run with wrong or missing files or metrics."""
 
     run: str  # id
     name: str
@@ -65,7 +65,7 @@ def damaged_runs(workspace: Workspace, *, data: bool) -> list[DamagedRun]:
 
 
 def restore_unreplaced(workspace: Workspace, runs: list[DamagedRun]) -> None:
-    """Bring deleted runs back for which nothing was recorded instead."""
+    """Restore the deleted runs that weren't replaced."""
     client, experiment_id = store.connect(workspace)
     for run in runs:
         if not finished_runs(client, experiment_id, run.fingerprint):
@@ -82,7 +82,7 @@ def metric_problems(logged: Mapping[str, float], scores: Mapping[str, float]) ->
 
 
 def _read_problems(workspace: Workspace, run: "Run", parents: "list[Run]") -> list[str]:
-    """Return which files of a run are wrong. Those of a model are compared with what its results list."""
+    """Return which files of a run are wrong. Those of a model are compared with the MD5s that its results list."""
     tag = f"dvc.md5.data.models.{run.data.tags.get('item')}"
     md5s = {parent.data.tags[tag] for parent in parents if tag in parent.data.tags}
     return run_problems(workspace, str(run.info.run_id), md5s)
@@ -98,11 +98,11 @@ def _listing_problems(client: "MlflowClient", run: "Run") -> list[str]:
 
 
 def _score_problems(workspace: Workspace, run: "Run") -> list[str]:
-    """Return where the metrics of a result, its metrics.json and its per_image.csv contradict each other."""
+    """Return how the metrics of a result, its metrics.json and its per_image.csv contradict each other."""
     with tempfile.TemporaryDirectory(prefix="naevi-") as folder:
         metrics, per_image = (_download(workspace, run, name, folder) for name in SCORES)
         for file in (metrics, per_image):
-            md5 = run.data.tags.get(f"dvc.md5.reports.{file.name}")  # earlier results may lack it
+            md5 = run.data.tags.get(f"dvc.md5.reports.{file.name}")  # results of earlier versions may lack it
             if md5 is not None and md5 != file_digest(file, "md5"):
                 return [f"{file.name} has changed"]
         scores = read_json(metrics)

@@ -61,9 +61,10 @@ def result_files(workspace: Workspace, config: Config) -> list[Path]:
 def sync_result(workspace: Workspace, experiment: DvcExperiment, *, present: Config | None) -> None:
     """Give the result in a workspace and each of its models exactly one run in MLflow, with all files.
 
-    Missing runs are logged, duplicates are deleted. If the experiment has no baseline, it is git's HEAD. Parameters
-    come from dvc.lock. `present` are those of params.yaml. They and today's code must be the recorded ones. It is None
-    for the result of an earlier commit. Then only the files of `result_files` are checked.
+    Missing runs are logged, and duplicates are deleted. If the experiment has no baseline, git's HEAD is used.
+    Parameters come from dvc.lock. `present` has the parameters in params.yaml. These and the code in the workspace must
+    be the recorded ones. `present` is None for the result of an earlier commit. Then only the files of `result_files`
+    are checked.
 
     Raises UserError before anything is logged if the workspace differs from its record.
     """
@@ -138,7 +139,7 @@ def _add_experiment_name(client: "MlflowClient", run_id: str, name: str) -> None
 def _set_parent(client: "MlflowClient", run_id: str, parent: str) -> None:
     """Make `parent` the parent of a run, unless it has one that exists. The run gets the data set of its parent.
 
-    While a model trains, only the source of its images is known, such as folder.
+    While a model trains, only the source of its images (such as folder) is known.
     """
     current = client.get_run(run_id).data.tags.get("mlflow.parentRunId")
     if current is None or not _run_exists(client, current):

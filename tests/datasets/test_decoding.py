@@ -36,7 +36,7 @@ def pixels(content: bytes, **changes: Any) -> Any:
 
 
 def notes(content: bytes, **changes: Any) -> dict[str, str]:
-    """Return the choices that were taken, with their parameters."""
+    """Return the decisions that were made, with their parameters."""
     return dict(read_image(content, "a.png", reading(**changes)).notes)
 
 
@@ -209,7 +209,8 @@ def test_several_pages_are_refused_or_the_first_is_read(kind: str) -> None:
     content = two_pages(kind)
 
     assert problem(content) == (
-        "it has 2 pages. Save the one to read as a file of its own, or for training set data.reading.pages to first."
+        "it has 2 pages. Save the page to read as a file of its own. For training, you can also set "
+        "data.reading.pages to first."
     )
     assert pixels(content, pages="first") == [[[0] * 3] * 2]
     assert notes(content, pages="first") == {
@@ -257,6 +258,6 @@ def test_a_new_image_with_another_range_is_refused(highest: int, white: int) -> 
     with pytest.raises(UserError) as error:
         read_new_image(png_16_bit(np.full((1, 1, 1), highest, np.uint16)), "a.png", reading(white=white))
     assert str(error.value) == (
-        f"a.png can't be read as an image: its largest value is {highest}, but white was {white} in the training of "
-        "this model. Convert the image, or change white in predict.json."
+        f"a.png can't be read as an image: its largest value is {highest}, but white was {white} when this "
+        "model was trained. Convert the image, or change white in predict.json."
     )

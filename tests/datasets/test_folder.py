@@ -180,7 +180,7 @@ def test_files_that_are_not_images_are_listed(error_message: ErrorMessage) -> No
 
     assert error_message(*pair("a"), *pair(98 * "ü"), *unusable).split("\n") == [
         "5 file(s) can't be used as images or masks:",
-        f"  images/readme.txt doesn't have the suffix of an image ({SUFFIX_LIST}). Remove it.",
+        f"  images/readme.txt doesn't have the suffix of an image ({SUFFIX_LIST}). Remove this file.",
         "  images/text.jpg can't be read as an image: its format is unknown.",
         r"  'images/line\nbreak.png' has an unprintable character in its name. Rename it.",
         "  masks/red.png can't be read as an image: a mask must be gray or have a palette, but this one is in color.",

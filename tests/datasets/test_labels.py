@@ -98,7 +98,7 @@ def test_the_coarsest_common_name_is_the_group(
     assert found(labels.decisions, "data.columns.group")[0] == ("Column of labels.csv used as group", [column])
 
 
-UNUSED_GROUPS = "Columns of labels.csv that look like groups but are not used (parts may share them)"
+UNUSED_GROUPS = "Columns of labels.csv that look like groups but are not used (their images may be in different parts)"
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ NO_ID = (
 )
 INVALID_NAMES = (
     "labels.csv has diagnoses that can't be used as names in reports: {}. Use up to 50 letters, digits, spaces, _ and "
-    "-, and don't begin with a space or -; or set data.columns.diagnosis to none."
+    "-, and don't begin with a space or -. Or set data.columns.diagnosis to none."
 )
 
 
@@ -335,8 +335,8 @@ INVALID_NAMES = (
         ),
         (
             "image_id,split,fold\na,test,0\nb,train,1\n",
-            "labels.csv has the columns split, fold, but only one of them can be the split. Remove or rename the "
-            "others.",
+            "labels.csv has the columns split, fold, but only one of them can be the predefined split. Remove or "
+            "rename the others.",
         ),
         (
             "image_id,class\na,x\n\nb\n",

@@ -1,4 +1,4 @@
-"""Folders named after parts are a given split, and equal names in them are different images."""
+"""Folders named train, val and test are a predefined split, and equal names in them are different images."""
 
 import pytest
 

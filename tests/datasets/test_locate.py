@@ -135,8 +135,8 @@ def test_own_images_are_where_data_path_says(folder: Path, caplog: pytest.LogCap
 
     assert find_own_images(HERE, "data/mine/") == Path("data/mine")
     assert caplog.messages == [
-        "data.path, data/mine, has no version yet. Run `dvc add data/mine` and commit data/mine.dvc, so that each "
-        "result can be reproduced."
+        "data.path, data/mine, isn't tracked by DVC yet. Run `dvc add data/mine` and commit data/mine.dvc, so that "
+        "each result can be reproduced."
     ]
 
 
@@ -160,15 +160,15 @@ def test_own_images_outside_of_the_repository_are_a_warning(
 
     assert find_own_images(HERE, path).resolve() == elsewhere.resolve()
     assert caplog.messages == [
-        f"data.path is {path}, outside of this repository. dvc.lock will hold this path, so others can't reproduce the "
-        f"result. To avoid that, copy it to {inside}, run `dvc add {inside}` and set data.path to {inside}."
+        f"data.path is {path}, outside this repository. dvc.lock will contain this path, so others can't reproduce the "
+        f"result. To avoid this, copy it to {inside}, run `dvc add {inside}` and set data.path to {inside}."
     ]
 
 
 def test_own_images_that_do_not_exist_are_an_error(folder: Path) -> None:
     layout = (
-        "It is a folder or an archive with images/<id>.png, masks/<id>.png (or other image formats) and, optionally, "
-        "labels.csv."
+        "They are a folder or an archive with images/<id>.png, masks/<id>.png (or other image formats) and, "
+        "optionally, labels.csv."
     )
     with pytest.raises(UserError) as error:
         find_own_images(HERE, "data/mine")

@@ -177,7 +177,7 @@ def test_a_palette_in_color_with_another_alpha_channel_is_refused() -> None:
 
 
 def test_an_alpha_channel_with_undeclared_values_is_not_a_mask() -> None:
-    """The background of this palette is transparent, and 255 is no class."""
+    """The background of this palette is transparent, and 255 is not a class."""
     content = encode(palette([[0, 1, 2]], [(0, 0, 0), RED, WHITE]), transparency=0)
 
     assert read(content, [0, 1, 2]).values.tolist() == [[0, 1, 2]]

@@ -30,7 +30,7 @@ def layout(folder: Path) -> list[str]:
 
 
 def write_one(folder: Path, name: str = "a.png") -> tuple[pd.DataFrame, list[Decision]]:
-    """Write one file; return its labels and a decision about it, and one about nothing."""
+    """Write one file; return its labels, a decision about it, and a decision about no file."""
     (folder / "images" / name).touch()
     return LABELS, [Decision("Files in doubt", ["b", "a"], "data.doubt"), Decision("No files", [], "data.none")]
 
@@ -153,7 +153,7 @@ def test_without_own_images_the_error_says_what_to_do(folder: Path, config_with:
         build_raw(HERE, own_images(config_with))
 
     assert str(error.value) == (
-        "data.path is data/mine, which doesn't exist. Set data.path to your images. It is a folder or an archive "
+        "data.path is data/mine, which doesn't exist. Set data.path to your images. They are a folder or an archive "
         "with images/<id>.png, masks/<id>.png (or other image formats) and, optionally, labels.csv."
     )
     assert not HERE.raw.exists()

@@ -106,7 +106,7 @@ def test_an_opaque_mask_among_masks_in_the_alpha_channel_is_refused(build: Build
 
     assert build(files) == (
         "1 mask(s) are in the alpha channel, such as masks/a.png. 1 other(s) are opaque and of one color, so they "
-        "could be all or nothing: masks/b.png. Set data.reading.mask_alpha to use or ignore."
+        "could be all foreground or all background: masks/b.png. Set data.reading.mask_alpha to use or ignore."
     )
     assert build(files, {"data.reading.mask_alpha": "use"}) == ""
     assert mask("b").tolist() == [[1, 1, 1]]
@@ -118,7 +118,7 @@ SMALL = [0, 255, 255]
 
 @pytest.mark.parametrize("drawn_on", ["stored", "shown"])
 def test_a_mask_of_an_image_that_is_upside_down_is_placed_by_its_outline(build: Build, drawn_on: str) -> None:
-    """EXIF orientation 3 turns by 180 degrees, so the sizes are no help."""
+    """EXIF orientation 3 turns by 180 degrees, so the sizes don't decide."""
     stored = encode(Image.fromarray(picture(SPOT)), exif=exif(3))
     drawn = SPOT if drawn_on == "stored" else SPOT[::-1, ::-1]
 
@@ -127,7 +127,7 @@ def test_a_mask_of_an_image_that_is_upside_down_is_placed_by_its_outline(build: 
     assert np.array_equal(image("a"), picture(SPOT)[::-1, ::-1])
     assert np.array_equal(mask("a"), SPOT[::-1, ::-1])
     whose = {"stored": "the EXIF orientation of their images", "shown": "their own EXIF orientation"}[drawn_on]
-    text = f"Masks read with {whose}, because the outlines agree better then"
+    text = f"Masks read with {whose}, because the outlines fit better then"
     assert decisions() == [(text, 1, "a", "data.reading.orientation")]
 
 
@@ -153,7 +153,7 @@ def test_a_mask_that_fits_both_ways_is_listed_as_doubtful(build: Build, caplog: 
     assert build(pair("a", flat, encode(gray(SPOT * 255)))) == ""
 
     assert np.array_equal(mask("a"), SPOT)
-    text = "Masks that may be turned against their images (EXIF orientation), left as viewers show them"
+    text = "Masks that may be rotated relative to their images (EXIF orientation), kept as viewers show them"
     assert decisions() == [(text, 1, "a", "data.reading.orientation")]
     assert f"{text}: 1 (a). Parameter: data.reading.orientation." in caplog.messages
 
@@ -166,7 +166,7 @@ def test_exif_orientation_can_be_applied_or_ignored(build: Build) -> None:
     assert np.array_equal(image("a"), picture(SPOT)[::-1, ::-1])
     assert np.array_equal(mask("a"), SPOT)
     assert [row[0] for row in decisions()] == [
-        "Masks with another EXIF orientation than their images, each shown as viewers do"
+        "Masks with another EXIF orientation than their images, both turned as viewers show them"
     ]
 
     assert build(files, {"data.reading.orientation": "ignore"}) == ""
@@ -253,7 +253,7 @@ def test_a_model_reads_new_images_with_the_white_of_its_training(
     assert skipped == list(map(str, images[2:]))
     masks = [read_mask(tmp_path / "out" / "masks" / f"{name}.png") for name in "ab"]
     assert np.array_equal(*masks)
-    assert "was 4095 in the training of this model" in caplog.messages[0]
+    assert "white was 4095 when this model was trained" in caplog.messages[0]
     assert "it has 2 pages" in caplog.messages[1]
 
     (predictor / "predict.json").write_text(json.dumps(settings))
@@ -279,8 +279,8 @@ def test_files_with_several_pages_are_refused(build: Build, kind: str, role: str
 
     assert build(files) == (
         "1 file(s) can't be used as images or masks:\n"
-        f"  {role}/a.png can't be read as an image: it has 2 pages. Save the one to read as a file of its own, or for "
-        "training set data.reading.pages to first."
+        f"  {role}/a.png can't be read as an image: it has 2 pages. Save the page to read as a file of its own. "
+        "For training, you can also set data.reading.pages to first."
     )
     assert build(files, {"data.reading.pages": "first"}) == ""
     assert decisions() == [("Files with several pages, of which the first is read", 1, "a", "data.reading.pages")]
@@ -317,8 +317,8 @@ def test_leaving_out_everything_is_an_error(build: Build) -> None:
     files = {"images/a.png": IMAGE, "masks/b.png": MASK}
 
     assert build(files, {"data.mismatches": "leave-out"}) == (
-        "No image has a mask of its name and size, so data.mismatches: leave-out leaves nothing of 1 image(s) and 1 "
-        "mask(s), such as a, b. Rename or replace the masks."
+        "No image has a mask with its name and size, so data.mismatches: leave-out would leave out all 1 image(s) and "
+        "1 mask(s), such as a, b. Rename or replace the masks."
     )
     assert not HERE.raw.exists()
 

@@ -1,4 +1,4 @@
-"""Files that a damaged disk or an edit has changed are found, though DVC takes them for unchanged."""
+"""Files that a damaged disk or an edit has changed are found, even if DVC considers them unchanged."""
 
 import os
 import shutil
@@ -188,5 +188,5 @@ def test_without_a_lock_or_dvc_there_is_nothing_to_check(repository: Path, tmp_p
 
     with pytest.raises(UserError, match=r"^There is no dvc\.lock, so no file can be checked\. Run `dvc repro`\.$"):
         verify_data(Workspace(repository))
-    with pytest.raises(UserError, match="is not a repository of DVC, so it has no cache"):
+    with pytest.raises(UserError, match="is not a DVC repository, so it has no cache"):
         verify_data(Workspace(tmp_path))

@@ -135,7 +135,7 @@ def test_changes_are_those_within_a_data_set(folder: Path) -> None:
         ["Dice 0.25", "moles (bbbbbbbb)", ""],
         ["Dice 0.5", "ph2", ""],
     ]
-    assert "With several data sets, the change is relative to the next commit below with the same one." in table
+    assert "With several data sets, the change is relative to the next commit below with the same data set." in table
 
 
 def test_scores_that_the_record_of_their_commit_does_not_list_are_not_shown(folder: Path) -> None:

@@ -78,7 +78,7 @@ def test_the_table_is_written_between_its_marks_best_result_first(two_results: P
         "|---|---|---|---|---|---|\n"
         "| better† | 0.7500 [0.6500, 0.8500] | 0.7500 [0.6500, 0.8500] | 0.250 | 0.5000 | 2 |\n"
         "| default | 0.5000 [0.4000, 0.6000] | 0.5000 [0.4000, 0.6000] | 0.250 | 0.5000 | 2 |\n"
-        "\n† without record\n"
+        "\n† without a record, see [comparing.md](docs/comparing.md#keep-a-result)\n"
         f"{END_MARK}after\n"
     )
 

@@ -45,7 +45,7 @@ def test_an_edited_file_of_the_workspace_is_refused(
 def test_a_workspace_without_record_is_refused(repository: SimpleNamespace) -> None:
     HERE.lock.unlink()
 
-    with pytest.raises(UserError, match=r"^There is no dvc\.lock, so nothing is known about the result\."):
+    with pytest.raises(UserError, match=r"^There is no dvc\.lock, so the result has no record\."):
         load_result(HERE, "workspace")
 
 
@@ -74,7 +74,7 @@ def test_a_result_without_record_is_checked_against_its_table_and_named(
 ) -> None:
     write_comparison(HERE, "default", "other")
 
-    assert "other is without record, so its scores were checked only against each other." in capsys.readouterr().out
+    assert "other has no record, so its scores were checked only against each other." in capsys.readouterr().out
     edit(HERE.results / "other/metrics.json", '"mean": 0.65', '"mean": 0.75')
     with pytest.raises(
         UserError,
@@ -129,7 +129,7 @@ def test_results_of_other_data_sets_are_not_compared(repository: SimpleNamespace
 
     assert str(raised.value) == (
         "workspace was measured on the data set moles, kept on scars. Compare results of one data set. If these are "
-        "versions of one, set the same data.name for both and run them again."
+        "versions of one data set, set the same data.name for both and run them again."
     )
 
 
@@ -153,5 +153,5 @@ def test_versions_of_a_data_set_are_compared_with_a_note(
     write_comparison(HERE, "workspace", "kept")
 
     printed = capsys.readouterr().out
-    assert "The results are of two versions of the data set ph2: images or masks were added" in printed
+    assert "The results are of two versions of the data set ph2. Images or masks were added" in printed
     assert "Only images that are in both results are compared: 2. workspace has 1 more and kept has 0 more." in printed

@@ -110,8 +110,8 @@ def test_only_images_with_a_score_in_both_results_are_compared(compare: Callable
     assert comparison.pairs.images.image_id.tolist() == ["h", "i"]
     assert (comparison.pairs.only_a, comparison.pairs.only_b, comparison.pairs.unscored) == (0, 0, 2)
     assert describe_unscored(comparison.pairs) == (
-        "2 of the 4 images are left out, because at least one of the results has no score for them: neither the mask "
-        "nor its prediction contains a class."
+        "2 of the 4 images are left out, because at least one of the results has no score for them: the mask and "
+        "its prediction contain only background."
     )
     assert describe_unscored(compare(a[:1], a[:1]).pairs) == ""
 

@@ -219,7 +219,7 @@ def test_lost_and_damaged_files_and_metrics_are_recorded_again(repository: Path,
 
 
 def test_damaged_runs_that_cannot_be_recorded_again_are_kept_and_reported(repository: Path, tmp_path: Path) -> None:
-    """The cache is lost. `short` is in no experiment any more."""
+    """The cache is lost. `short` isn't in an experiment anymore."""
     folder = pipeline.copy(repository, tmp_path / "repository")
     results = runs(folder, "tags.kind = 'result'")
     for run in results:
@@ -235,7 +235,7 @@ def test_damaged_runs_that_cannot_be_recorded_again_are_kept_and_reported(reposi
     assert any(line.startswith(problem) for line in lines)
     assert (
         "short: figures has changed in MLflow. It can't be recorded again, because its result is in no experiment and "
-        "not in the last 20 commits. Delete the run if nobody needs it."
+        "in none of the last 20 commits. Delete the run if nobody needs it."
     ) in lines
     assert lines[-1] == "naevi: 1 of 1 results in git have no complete run in MLflow. See above."
     for run in results:

@@ -1,7 +1,7 @@
-"""Random sequences of everyday steps: no run in MLflow has parameters, data and scores that don't belong together.
+"""Random sequences of everyday steps: the scores of each run in MLflow belong to its parameters and data.
 
-For each combination of parameters and data, the pipeline runs once in a repository of its own, without MLflow. What it
-gives there is the truth for every FINISHED result in the repository in which the sequences run.
+For each combination of parameters and data, the pipeline runs once in a separate repository. Its scores there are the
+truth for every FINISHED result in the repository in which the sequences run.
 """
 
 import json
@@ -37,7 +37,7 @@ SETTINGS = [
     "runtime.threads=1",
     "cv.models=[0, 1, all]",
 ]
-# The values between which parameters are edited. The last one changes no result.
+# The values that are set for parameters. Another value of the last parameter changes no score.
 EDITS: dict[str, list[Any]] = {
     "evaluate.threshold": [0.5, 0.4],
     "train.lr": [0.001, 0.003],
@@ -77,7 +77,7 @@ def data_version(repository: Path) -> bytes:
 
 
 class References:
-    """The truth for each combination of parameters and data, computed when it is needed first."""
+    """The truth for each combination of parameters and data, computed when it is first needed."""
 
     def __init__(self, folder: Path) -> None:
         self.repository = folder
@@ -100,7 +100,7 @@ class References:
 
 
 class Everyday:
-    """A repository, and the steps that people take in it. A step may fail with a message; that is not checked."""
+    """A repository, and the steps that people take in it. A step may fail with a message, which isn't checked."""
 
     def __init__(self, folder: Path, references: References, choose: random.Random) -> None:
         self.folder, self.references, self.choose = folder, references, choose

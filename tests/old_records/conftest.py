@@ -36,7 +36,7 @@ def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def repository(unpacked: Path) -> Path:
-    """Return the same with today's dvc.yaml, and a params.yaml with the lines that its message asks for."""
+    """Return the same with today's dvc.yaml, and a params.yaml with the lines that the error message lists."""
     workspace = Workspace(unpacked)
     shutil.copyfile(ROOT / workspace.relative(workspace.pipeline), workspace.pipeline)
     paste(workspace.params, message_lines(workspace))
@@ -54,7 +54,7 @@ def unpack(folder: Path) -> Path:
 
 
 def message_lines(workspace: Workspace) -> str:
-    """Return the lines that the message about a params.yaml of an earlier version asks to add."""
+    """Return the lines in the message about a params.yaml of an earlier version."""
     with pytest.raises(UserError, match=r"^params\.yaml lacks \d+ parameter") as raised:
         load_config(workspace)
     return str(raised.value).partition("\n")[2]

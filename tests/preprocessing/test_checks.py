@@ -39,13 +39,13 @@ def test_each_finding_is_a_decision_with_its_parameter(workspace: Workspace, cap
 
     assert [tuple(row.values()) for row in statistics["decisions"]] == [
         ("Turned", 1, "c", "data.reading.orientation"),
-        ("Lesions of less than 10 pixels at 32 px; 64 px would keep them", 1, "c", "preprocess.size"),
-        ("Near-duplicate images kept in one part", 2, "a, b", "preprocess.near_duplicates"),
-        ("Masks without any lesion kept", 1, "d", "preprocess.empty_masks"),
+        ("Lesions with fewer than 10 pixels at 32 px; 64 px would keep them", 1, "c", "preprocess.size"),
+        ("Near-duplicates, kept in one part", 2, "a, b", "preprocess.near_duplicates"),
+        ("Empty masks, kept", 1, "d", "preprocess.empty_masks"),
     ]
     assert (statistics["images"], statistics["near_duplicates"]) == (4, 1)
     assert len(statistics["warnings"]) == 1
-    assert statistics["warnings"][0].startswith("near-duplicates: 2 of 4 images look like another one.")
+    assert statistics["warnings"][0].startswith("near-duplicates: 2 of 4 images look nearly the same as another image.")
     printed = "\n".join(caplog.messages)
     for parameter in ("preprocess.size", "preprocess.near_duplicates", "preprocess.empty_masks"):
         assert f"Parameter: {parameter}." in printed

@@ -216,7 +216,7 @@ def test_copies_are_found(images: NDArray[np.uint8], surround: Change) -> None:
 
 
 def test_100_frames_of_one_lesion_are_one_group_and_all_alike(images: NDArray[np.uint8]) -> None:
-    """The search must not subtract what the images of a set have in common."""
+    """The search must not subtract the mean of all images."""
     rng = np.random.default_rng(0)
     frames = np.stack([brightness(images[0], rng.uniform(0.9, 1.1)) for _ in range(100)])
     stored = thumbnails_of(np.clip(frames + rng.normal(0, 4, frames.shape), 0, 255).astype(np.uint8))
@@ -272,7 +272,7 @@ def test_more_pairs_than_memory_allows_are_an_error(monkeypatch: pytest.MonkeyPa
 
     assert str(error.value) == (
         "More than 5 pairs of images are near-duplicates. Remove copies, raise preprocess.near_duplicates, or set it "
-        "to off and name what belongs together in a column group."
+        "to off and put images that belong together into one group."
     )
 
 
@@ -343,7 +343,7 @@ def test_more_than_a_tenth_of_the_images_in_near_duplicates_is_a_warning() -> No
 
     assert near_duplicate_warnings(images, pairs[:2], none) == []
     assert near_duplicate_warnings(images, pairs, none) == [
-        "near-duplicates: 5 of 30 images look like another one. Check data/checks/near_duplicates.csv. "
+        "near-duplicates: 5 of 30 images look nearly the same as another image. Check data/checks/near_duplicates.csv. "
         "preprocess.near_duplicates sets the lowest correlation, and off turns the search off."
     ]
 
@@ -356,7 +356,7 @@ def test_chains_are_a_warning() -> None:
     warnings = near_duplicate_warnings(images, pairs, table(*columns, rows=[(3, "a", "c", 0.9613, "a, b, c")]))
 
     assert warnings == [
-        "near-duplicates: 1 group(s) contain images that aren't alike, but others link them. Sizes and weakest pairs: "
-        "3 images (a and c: 0.9613). Check data/checks/near_duplicates.csv. "
+        "near-duplicates: 1 group(s) contain images that aren't alike but are linked by others. Sizes and weakest "
+        "pairs: 3 images (a and c: 0.9613). Check data/checks/near_duplicates.csv. "
         "A higher preprocess.near_duplicates separates them."
     ]

@@ -160,7 +160,7 @@ def test_published_results_are_shown_for_ph2_only(
     real = as_ph2(others, config_with)
     for text in (page(real, examples), render_markdown(real)):
         assert "Protocols differ" in text
-        assert "this pipeline, 200 images, settings in reports/results/lesson-12-unet, without record" in text
+        assert "this pipeline, 200 images, settings in reports/results/lesson-12-unet, without a record" in text
         assert all(other.source in text and other.protocol in text for other in PH2_RESULTS)
     assert "| lesson-12-unet | 0.900 | 0.800 to 0.950 | 0.700 |" in render_markdown(real)
     assert "| DermoMamba | 0.9556 |  | 0.9157 |" in render_markdown(real)
@@ -184,7 +184,7 @@ def test_how_files_were_read_and_every_warning_is_in_both_reports(
     changed = replace(result, statistics=result.statistics | {"decisions": [decision], "warnings": ["64 of 200 alike"]})
     html, markdown = page(changed, examples), render_markdown(changed)
 
-    assert "No file needed a decision while it was read." in page(result, examples)
+    assert "No decision was needed to read and prepare the data." in page(result, examples)
     assert '<th scope="row">Masks &lt;turned&gt;</th><td>2</td><td>a, b</td><td>data.reading.orientation</td>' in html
     assert re.search(r"^\| Masks .*turned.* \| 2 \| a, b \| data.reading.orientation \|$", markdown, re.MULTILINE)
     for text in (html, markdown):
@@ -198,7 +198,7 @@ def test_images_outside_of_the_repository_are_named_in_the_report(
 ) -> None:
     own = replace(result, config=config_with({"data.source": "folder", "data.path": path}))
 
-    assert ("outside of the repository (data.path)" in render_markdown(own)) == warned
+    assert ("outside the repository (data.path)" in render_markdown(own)) == warned
 
 
 def test_the_model_card_is_derived_from_the_result(result: ReportData, examples: list[ExampleImage]) -> None:
@@ -328,10 +328,10 @@ def test_images_without_a_class_are_not_in_its_mean(three_classes: ReportData) -
     assert re.search(r'<th scope="row">head</th><td>19</td><td>0\.\d{3}</td>', html)
     assert re.search(r'<th scope="row">body</th><td>10</td><td>0\.\d{3}</td>', html)
     for text in (html, markdown):
-        assert "A class that is neither in the mask nor in the prediction is left out of it." in text
+        assert "Classes that are neither in the mask nor in the prediction are left out." in text
         assert "A class that is predicted but not in the mask has a Dice and an IoU of 0." in text
         assert "1 masks are empty. 1 predictions are empty." in text
-        assert "Images that have no score, because mask and prediction are empty: 1 of 20." in text
+        assert "Images without a score, because mask and prediction are empty: 1 of 20." in text
         assert re.search(r"\d+ of 19 images have an IoU below 0\.65", text)
         assert re.search(r"\d of the 6 worst images are among the 4 least confident of 19\.", text)
 

@@ -1,4 +1,4 @@
-"""Results are of one data set if what is known about both says so."""
+"""Results are of the same data set if the fields that are known of both agree."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from naevi.workspace import Workspace
 from tests.helpers import write_lock
 
 PH2 = DataSet("ph2", "ph2", "a")
-OLD_PH2 = DataSet("ph2")  # without record
+OLD_PH2 = DataSet("ph2")  # without a record
 MOLES = DataSet("folder", "moles", "b")
 MORE_MOLES = DataSet("folder", "moles", "c")
 SCARS = DataSet("folder", "scars", "d")

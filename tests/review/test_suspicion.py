@@ -103,7 +103,7 @@ def test_masks_without_an_outline_are_no_error(images: Images, tmp_path: Path, v
 
     assert len(checks) == 14
     assert checks.mistake.isna().all()
-    assert set(checks.reasons) == {""}  # what all images have is a property of the data set
+    assert set(checks.reasons) == {""}  # a property of all images isn't a reason
 
 
 def test_flat_images_are_no_error(tmp_path: Path) -> None:

@@ -161,6 +161,6 @@ def test_a_champion_whose_files_are_lost_can_be_replaced_by_force(repository: Pa
     assert refused.startswith("naevi: the champion (version 2) can't be compared: per_image.csv is missing in file:///")
     assert refused.endswith("To promote default without a comparison, use FORCE=1.")
     assert forced == (
-        "default was not compared with the champion (version 2), because the files of that are lost. It is now the "
+        "default was not compared with the champion (version 2), because the champion's files are lost. It is now the "
         "champion: version 3, although it is not significantly better. To undo this, run `make rollback`."
     )

@@ -28,7 +28,7 @@ def test_a_store_that_was_moved_reads_and_writes_at_its_new_place(
 
     here = moved.mlflow_artifacts.as_uri()
     assert caplog.messages == [
-        f"MLflow's files are expected in {here} now instead of {before}, because the repository was moved."
+        f"MLflow's files are now expected in {here} instead of {before}, because the repository was moved."
     ]
     client, _ = store.connect(moved)
     assert client.get_logged_model(model.model_id).artifact_location.startswith(f"{here}/models/")

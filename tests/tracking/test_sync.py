@@ -246,7 +246,7 @@ def test_a_run_whose_files_are_lost_is_recorded_again(
 def test_the_models_of_own_images_get_the_name_of_their_data_set(
     result: Workspace, config_with: Callable[[Overrides], Config]
 ) -> None:
-    """While a model trains, only the source of its images is known."""
+    """While a model trains, only the source of its images is known, such as folder."""
     source = {"data.source": "folder", "data.path": "images/moles.zip"}
     config = config_with({"cv.models": [0, 1], "data.name": "clinic A"} | source)
     write_lock(result, config)
@@ -266,7 +266,7 @@ def test_the_models_of_own_images_get_the_name_of_their_data_set(
 
 
 def test_an_earlier_result_keeps_its_parameters(result: Workspace, config: Config) -> None:
-    """Its record lacks what was added later. Today's parameters and code don't matter."""
+    """Its record lacks the parameters that were added later. The parameters and code in the workspace don't matter."""
     lock = json.loads(result.lock.read_text(encoding="utf-8"))
     for stage in lock["stages"].values():
         for key in ("path", "name", "columns", "reading"):

@@ -21,14 +21,14 @@ filters.addEventListener('submit', event => event.preventDefault());
 filters.hidden = false;
 filter();
 
-// Show the images without their outlines.
+// Show or hide the outlines.
 function toggle() {
   const plain = document.body.classList.toggle('plain');
   outline.setAttribute('aria-pressed', String(!plain));
 }
 outline.addEventListener('click', toggle);
 
-// Enlarge an image, and step through those that the filters leave.
+// Enlarge an image, and step through the images that pass the filters.
 function show(index) {
   current = index;
   const copy = images[current].querySelector('.view').cloneNode(true), image = copy.querySelector('img');
