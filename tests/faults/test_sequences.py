@@ -178,8 +178,9 @@ class Everyday:
             return
         for run in pipeline.runs(self.folder, "result"):
             parameters = {name: type(EDITS[name][0])(run.data.params[name]) for name in EDITS}
-            truths = [self.references.truth(parameters, own) for own in self.versions.values()]
-            (truth,) = (each for each in truths if each.digest == run.data.tags["data"])
+            truths = (self.references.truth(parameters, own) for own in reversed(self.versions.values()))
+            truth = next((each for each in truths if each.digest == run.data.tags["data"]), None)
+            assert truth is not None, f"no version of the data has the digest of run {run.info.run_id}"
             logged = {name: run.data.metrics[name] for name in truth.scores}
             assert logged == pytest.approx(truth.scores, abs=1e-9), run.info.run_id
 
