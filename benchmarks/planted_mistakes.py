@@ -5,7 +5,7 @@
 
 The folder has the layout of data/raw: images/<id>.png, masks/<id>.png with class indices, labels.csv. It isn't changed.
 Each kind of mistake is planted alone, then all together. With n planted mistakes, a mistake is found if it is in the
-first 2 n places of the page. A place shows one image, or images that belong side by side: near-duplicates and exchanged
+first 2 n places of the page. A place shows one image, or images that belong side by side: near-duplicates and swapped
 masks.
 
 swapped    two images have each other's mask, which counts as two mistakes

@@ -15,7 +15,7 @@ from naevi.tables import Decision
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 OWN, OF_IMAGE = "Masks read with their own EXIF orientation", "Masks read with the EXIF orientation of their images"
-BY_SIZE, BY_OUTLINE = "because the sizes agree only then", "because the outlines fit better then"
+BY_SIZE, BY_OUTLINE = "because only then their sizes agree", "because the outline fits better"
 DOUBTFUL = "Masks that may be rotated relative to their images (EXIF orientation), kept as viewers show them"
 APPLIED = "Masks with another EXIF orientation than their images, both turned as viewers show them"
 

@@ -52,18 +52,21 @@ def check_data(workspace: Workspace, prepared: Prepared, settings: PreprocessCon
 def preprocess_decisions(prepared: Prepared, settings: PreprocessConfig) -> list[Decision]:
     """Return the decisions that preprocessing made about images."""
     decisions = []
-    if len(prepared.vanished):
-        size = suggest_size(prepared.vanished, prepared.image_table)
-        decisions.append(
-            Decision(
-                f"Lesions with fewer than {MIN_PIXELS} pixels at {settings.size} px; {size} px would keep them",
-                prepared.vanished.image_id.unique().tolist(),
-                "preprocess.size",
-            )
-        )
+    minute = prepared.vanished.pixels < MIN_PIXELS
+    if minute.any():
+        text = f"Masks with lesions of fewer than {MIN_PIXELS} pixels at native size, possibly mistakes; check them"
+        decisions.append(Decision(text, _ids(prepared.vanished[minute]), "preprocess.size"))
+    if len(small := prepared.vanished[~minute]):
+        size = suggest_size(small, prepared.image_table)
+        text = f"Lesions with fewer than {MIN_PIXELS} pixels at {settings.size} px; {size} px would keep them"
+        decisions.append(Decision(text, _ids(small), "preprocess.size"))
     pairs = prepared.near_duplicates
     in_pairs = sorted({*pairs["first"], *pairs["second"]})
-    decisions.append(Decision("Near-duplicates, kept in one part", in_pairs, "preprocess.near_duplicates"))
+    decisions.append(Decision("Near-duplicates, kept in one part of the split", in_pairs, "preprocess.near_duplicates"))
     empty = prepared.image_table.image_id[prepared.image_table.lesion_fraction == 0].tolist()
     decisions.append(Decision("Empty masks, kept", empty, "preprocess.empty_masks"))
     return decisions
+
+
+def _ids(vanished: pd.DataFrame) -> list[str]:
+    return vanished.image_id.unique().tolist()

@@ -1,7 +1,7 @@
 """Measure how well a mask fits the expected foreground, and how much better an alternative would fit.
 
 The fit of a mask is the sum of the log-odds inside it, and how well its outline follows the colors. Alternatives are
-the same mask mirrored or turned, and the same mask shifted. `exchange` compares it with the masks of other images.
+the same mask mirrored or turned, and the same mask shifted. `swaps` compares it with the masks of other images.
 """
 
 from collections.abc import Callable

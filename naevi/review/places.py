@@ -14,7 +14,7 @@ SEED = 0
 def page_order(checks: pd.DataFrame, pairs: pd.DataFrame) -> list[list[int]]:
     """Return the places as lists of rows of `checks`. Places and the images in each are in order of suspicion.
 
-    Near-duplicates share a place, and so do two images whose masks seem to be exchanged. A larger group of
+    Near-duplicates share a place, and so do two images whose masks seem to be swapped. A larger group of
     near-duplicates takes several places.
     """
     ids = checks.image_id.tolist()

@@ -9,14 +9,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from naevi.images import Pixels
 from naevi.review.edges import Masks
 from naevi.review.evidence import TURNS, TURNS_OF_ANY_SHAPE, LogOdds, mask_evidence, move_mask
-from naevi.review.exchange import Exchange
 from naevi.review.expectation import FOLDS, fit_logistic
+from naevi.review.swaps import Swaps
 
 SEED = 1
 MAX_PLANTED = 600  # images of each kind
 SHIFTS = (0.12, 0.5)  # of the diameter of a disk with the lesion's area
 NAMES = ["turn", "down", "right", "partner"]  # columns that name an alternative and are not evidence
-KINDS = ("turned", "shifted", "exchanged")
+KINDS = ("turned", "shifted", "swapped")
 
 Values = NDArray[np.float64]
 
@@ -30,9 +30,9 @@ def find_mistakes(
     columns: kind (one of KINDS) and mistake (the log-odds if half of the masks had a mistake of this kind).
     """
     with threadpool_limits(1):  # sums in BLAS depend on its number of threads
-        exchange = Exchange(log_odds, masks)
-        given = mask_evidence(images, log_odds, masks, square).join(exchange.evidence(np.arange(len(masks)), masks))
-        planted = plant_mistakes(images, log_odds, masks, square, exchange)
+        swaps = Swaps(log_odds, masks)
+        given = mask_evidence(images, log_odds, masks, square).join(swaps.evidence(np.arange(len(masks)), masks))
+        planted = plant_mistakes(images, log_odds, masks, square, swaps)
         names = [name for name in given if name not in NAMES]
         values = given[names].to_numpy()
         result = np.zeros((len(KINDS), len(masks)))
@@ -61,7 +61,7 @@ def _log_odds(given: Values, planted: Values, asked: Values) -> Values:
 
 
 def plant_mistakes(
-    images: Pixels, log_odds: LogOdds, masks: Masks, square: NDArray[np.bool_], exchange: Exchange
+    images: Pixels, log_odds: LogOdds, masks: Masks, square: NDArray[np.bool_], swaps: Swaps
 ) -> pd.DataFrame:
     """Return the evidence for masks with mistakes. Added columns: kind, and image (its index)."""
     rng = np.random.default_rng(SEED)
@@ -73,12 +73,12 @@ def plant_mistakes(
     wrong = {
         "turned": np.stack([turns[turn](masks[row]) for row, turn in zip(rows, numbers, strict=True)]),
         "shifted": np.stack([_shift(masks[row], rng) for row in rows]),
-        "exchanged": masks[partners],
+        "swapped": masks[partners],
     }
     tables = []
     for kind in KINDS:
         evidence = mask_evidence(images[rows], log_odds[rows], wrong[kind], square[rows])
-        others = exchange.evidence(rows, wrong[kind], partners if kind == "exchanged" else None)
+        others = swaps.evidence(rows, wrong[kind], partners if kind == "swapped" else None)
         tables.append(evidence.join(others).assign(kind=kind, image=rows))
     return pd.concat(tables, ignore_index=True)
 

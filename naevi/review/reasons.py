@@ -10,10 +10,11 @@ class Reason(NamedTuple):
     help: str
 
 
-VANISHED = Reason("vanished lesion", "The lesion has only a few pixels at the training size.")
-DUPLICATE = Reason("near-duplicate", "Another image is nearly the same. They are shown side by side.")
-FRAME = Reason("other frame", "The mask fits much better if it is mirrored or turned.")
-EXCHANGED = Reason("exchanged mask", "The mask of another image fits better here, and this mask fits better there.")
+VANISHED = Reason("too few pixels", "The largest lesion in the mask has fewer than 10 pixels at the training size.")
+DUPLICATE = Reason("near-duplicate", "Another image is nearly the same. Both are shown side by side.")
+FRAME = Reason("turned or mirrored", "The mask fits much better if it is mirrored or turned.")
+SWAPPED = Reason("swapped mask", "The mask of another image fits better here, and this mask fits better there.")
+ORIENTATION = Reason("EXIF orientation", "The EXIF orientations of image and mask differ, so one may be turned.")
 SHIFTED = Reason("shifted mask", "The mask fits much better if it is shifted.")
 OUTLINE = Reason("doubtful outline", "The outline doesn't follow the colors of the image.")
 EMPTY = Reason("empty mask", "The mask contains only background.")
@@ -22,4 +23,4 @@ HUGE = Reason("huge lesion", "The lesion fills nearly the whole image.")
 BORDER = Reason("touches the border", "The lesion reaches the border, which is rare in this data set.")
 SIZE = Reason("odd size", "The image has a different shape or a very different size than most images.")
 
-REASONS = (VANISHED, DUPLICATE, FRAME, EXCHANGED, SHIFTED, OUTLINE, EMPTY, TINY, HUGE, BORDER, SIZE)
+REASONS = (VANISHED, DUPLICATE, FRAME, SWAPPED, SHIFTED, OUTLINE, ORIENTATION, EMPTY, TINY, HUGE, BORDER, SIZE)

@@ -1,5 +1,6 @@
 """Review a data set before training: score how suspicious each image is, and write the review page."""
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -7,9 +8,12 @@ import pandas as pd
 from naevi.config import DataConfig
 from naevi.rendering.data_sets import DATASET_NAMES, SYNTHETIC_LABEL
 from naevi.review.page import write_review
+from naevi.review.reasons import REASONS
 from naevi.review.suspicion import image_checks
 from naevi.tables import SUMMARY, read_decisions
 from naevi.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 ORIENTATION = "data.reading.orientation"
 
@@ -23,6 +27,8 @@ def review_data(
     statistics: dict[str, Any],
 ) -> pd.DataFrame:
     """Write reports/review.html for the images in data/prepared; return a row for each image, see `image_checks`.
+
+    A line on the terminal has the number of images for each reason.
 
     `pairs` and `vanished` are the tables in data/checks, `statistics` is the content of reports/data.json.
     """
@@ -45,4 +51,16 @@ def review_data(
         classes=data.names(),
         synthetic_label=SYNTHETIC_LABEL if data.source == "phantoms" else "",
     )
+    logger.info("%s", _summary(workspace, checks))
     return checks
+
+
+def _summary(workspace: Workspace, checks: pd.DataFrame) -> str:
+    """Return a sentence about the number of images for each reason."""
+    page = workspace.relative(workspace.review_html)
+    flagged = int((checks.reasons != "").sum())
+    if not flagged:
+        return f"review: no image has a reason for a closer look. {page} shows all of them."
+    numbers = {reason.name: int((checks[reason.name] > 0).sum()) for reason in REASONS}
+    text = ", ".join(f"{name} {number}" for name, number in numbers.items() if number)
+    return f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}."

@@ -47,7 +47,7 @@ def image_checks(
     suspicion       0..1
     reasons         their names, joined by "; "
     details         more about the reasons, as sentences
-    beside          the id of the image whose mask seems to be exchanged with this one's, if any
+    beside          the id of the image whose mask seems to be swapped with this one's, if any
 
     `pairs` has near-duplicates (first, second, correlation), `vanished` lesions that are too small for the training
     size (image_id, class, pixels, pixels_at_size), `orientation` decisions about EXIF tags (image_id, text).
@@ -58,10 +58,10 @@ def image_checks(
     scores, details, beside = _mask_reasons(masks, ids)
     for reason, (score, text) in {
         reasons.VANISHED: _vanished(ids, vanished),
-        reasons.FRAME: _orientation(ids, orientation),
+        reasons.ORIENTATION: _orientation(ids, orientation),
         reasons.DUPLICATE: _duplicates(ids, pairs),
     }.items():
-        scores[reason] = np.maximum(scores.get(reason, 0), score)
+        scores[reason] = score
         details = [f"{old} {new}".strip() for old, new in zip(details, text, strict=True)]
     scores |= _table_reasons(image_table, scores[reasons.VANISHED])
     suspicion = 1 - np.prod([1 - score for score in scores.values()], axis=0)
@@ -108,16 +108,16 @@ def _check_masks(images: Pixels, foreground: NDArray[np.bool_], image_table: pd.
 
 
 def _mask_reasons(masks: pd.DataFrame, ids: list[str]) -> tuple[Scores, list[str], list[str]]:
-    """Return the score of each reason that compares mask and image, details, and the ids of exchange partners."""
+    """Return the score of each reason that compares mask and image, details, and the ids of the swapped masks."""
     scores: Scores = {
-        reason: np.zeros(len(ids)) for reason in (reasons.FRAME, reasons.EXCHANGED, reasons.SHIFTED, reasons.OUTLINE)
+        reason: np.zeros(len(ids)) for reason in (reasons.FRAME, reasons.SWAPPED, reasons.SHIFTED, reasons.OUTLINE)
     }
     details, beside = [""] * len(ids), [""] * len(ids)
     for row, mask in enumerate(masks.to_dict("records")):
         if mask["mistake"] >= FLAGGED:
             reason, details[row] = _explain(mask, ids)
             scores[reason][row] = mask["mistake"]
-            beside[row] = ids[int(mask["partner"])] if reason is reasons.EXCHANGED else ""
+            beside[row] = ids[int(mask["partner"])] if reason is reasons.SWAPPED else ""
     return scores, details, beside
 
 
@@ -125,11 +125,15 @@ def _explain(mask: dict[Any, Any], ids: list[str]) -> tuple[Reason, str]:
     """Return the reason that explains a misfit best, and a sentence about it."""
     shift = _describe_shift(mask["down"], mask["right"])
     gain, reason, sentence = {
-        "turned": (mask["turn_gain"], reasons.FRAME, f"It fits better if it is {list(TURNS)[int(mask['turn'])]}."),
-        "shifted": (mask["shift_gain"], reasons.SHIFTED, f"It fits better {shift}."),
-        "exchanged": (
-            mask["exchange_gain"],
-            reasons.EXCHANGED,
+        "turned": (
+            mask["turn_gain"],
+            reasons.FRAME,
+            f"The mask fits better if {list(TURNS)[int(mask['turn'])]}.",
+        ),
+        "shifted": (mask["shift_gain"], reasons.SHIFTED, f"The mask fits better {shift}."),
+        "swapped": (
+            mask["swap_gain"],
+            reasons.SWAPPED,
             f"The mask of {ids[int(mask['partner'])]} fits better.",
         ),
     }[mask["kind"]]
@@ -155,19 +159,20 @@ def _vanished(ids: list[str], vanished: pd.DataFrame) -> tuple[NDArray[np.float6
 
 def _orientation(ids: list[str], findings: pd.DataFrame | None) -> tuple[NDArray[np.float64], list[str]]:
     texts = {} if findings is None else dict(zip(findings.image_id, findings.text, strict=True))
-    return np.array([CERTAIN * (name in texts) for name in ids]), [texts.get(name, "") for name in ids]
+    return np.array([LIKELY * (name in texts) for name in ids]), [texts.get(name, "") for name in ids]
 
 
 def _duplicates(ids: list[str], pairs: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
     """Return scores from LIKELY (for the least similar near-duplicates) to CERTAIN (for copies), and details."""
-    best: dict[str, float] = {}
-    for row in pairs.to_dict("records"):
-        for name in (row["first"], row["second"]):
-            best[str(name)] = max(best.get(str(name), -1), float(row["correlation"]))
+    best: dict[str, tuple[float, str]] = {}
+    for first, second, correlation in pairs[["first", "second", "correlation"]].itertuples(index=False):
+        for name, other in ((first, second), (second, first)):
+            best[name] = max(best.get(name, (-1.0, "")), (float(correlation), other))
     lowest = float(pairs.correlation.min()) if len(pairs) else 0.0
     scale = (CERTAIN - LIKELY) / max(1 - lowest, 1e-6)
-    scores = [LIKELY + scale * (best[name] - lowest) if name in best else 0.0 for name in ids]
-    return np.array(scores), [f"Correlation {best[name]:.3f}." if name in best else "" for name in ids]
+    scores = [CERTAIN - scale * (1 - best[name][0]) if name in best else 0.0 for name in ids]
+    texts = {name: f"Nearly the same as {other}, correlation {value:.4f}." for name, (value, other) in best.items()}
+    return np.array(scores), [texts.get(name, "") for name in ids]
 
 
 def _table_reasons(image_table: pd.DataFrame, vanished: NDArray[np.float64]) -> Scores:

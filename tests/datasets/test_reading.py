@@ -127,7 +127,7 @@ def test_a_mask_of_an_image_that_is_upside_down_is_placed_by_its_outline(build: 
     assert np.array_equal(image("a"), picture(SPOT)[::-1, ::-1])
     assert np.array_equal(mask("a"), SPOT[::-1, ::-1])
     whose = {"stored": "the EXIF orientation of their images", "shown": "their own EXIF orientation"}[drawn_on]
-    text = f"Masks read with {whose}, because the outlines fit better then"
+    text = f"Masks read with {whose}, because the outline fits better"
     assert decisions() == [(text, 1, "a", "data.reading.orientation")]
 
 
@@ -143,7 +143,7 @@ def test_a_mask_of_an_image_on_its_side_is_placed_by_its_size(build: Build, draw
     assert image("a").shape == (3, 1, 3)
     whose = {"stored": "the EXIF orientation of their images", "shown": "their own EXIF orientation"}[drawn_on]
     assert decisions() == [
-        (f"Masks read with {whose}, because the sizes agree only then", 1, "a", "data.reading.orientation")
+        (f"Masks read with {whose}, because only then their sizes agree", 1, "a", "data.reading.orientation")
     ]
 
 

@@ -109,6 +109,7 @@ class Everyday:
         write_own_images(folder / OWN)
         self.run("dvc", "add", str(OWN))
         self.commit()
+        self.first_commit = self.run("git", "rev-parse", "HEAD").strip()
         self.versions: dict[bytes, Path] = {}
         self.remember_data()
 
@@ -156,8 +157,8 @@ class Everyday:
         self.run("git", *identity, "commit", "--quiet", "--message", "A step")
 
     def checkout(self) -> None:
-        """Go to an earlier commit, with or without its data."""
-        commits = self.run("git", "rev-list", "--all", "--max-count=5").split()
+        """Go to an earlier commit that has the images, with or without the version of its data."""
+        commits = self.run("git", "rev-list", "--all", "--max-count=5", f"^{self.first_commit}~1").split()
         self.run("git", "checkout", "--force", "-B", "work", self.choose.choice(commits))
         if self.choose.random() < 0.7:
             self.run("dvc", "checkout", "--force")

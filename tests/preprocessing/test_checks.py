@@ -40,7 +40,7 @@ def test_each_finding_is_a_decision_with_its_parameter(workspace: Workspace, cap
     assert [tuple(row.values()) for row in statistics["decisions"]] == [
         ("Turned", 1, "c", "data.reading.orientation"),
         ("Lesions with fewer than 10 pixels at 32 px; 64 px would keep them", 1, "c", "preprocess.size"),
-        ("Near-duplicates, kept in one part", 2, "a, b", "preprocess.near_duplicates"),
+        ("Near-duplicates, kept in one part of the split", 2, "a, b", "preprocess.near_duplicates"),
         ("Empty masks, kept", 1, "d", "preprocess.empty_masks"),
     ]
     assert (statistics["images"], statistics["near_duplicates"]) == (4, 1)

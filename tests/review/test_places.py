@@ -23,7 +23,7 @@ def test_near_duplicates_share_a_place() -> None:
     assert page_order(checks_of({"a": 0.1, "b": 0.9, "c": 0.5, "d": 0.95}), pairs) == [[3, 0], [1], [2]]
 
 
-def test_exchanged_masks_share_a_place_if_neither_names_a_third_image() -> None:
+def test_swapped_masks_share_a_place_if_neither_names_a_third_image() -> None:
     checks = checks_of({"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.4}, {"a": "b", "c": "d", "d": "a"})
 
     assert page_order(checks, NO_PAIRS) == [[0, 1], [2], [3]]

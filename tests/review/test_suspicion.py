@@ -46,7 +46,7 @@ def test_a_turned_picture_comes_first(images: Images, oblique: list[str], tmp_pa
     assert first(checks, 1) == {name}
     row = checks.set_index("image_id").loc[name]
     assert row.reasons == reasons.FRAME.name
-    assert row.details == "It fits better if it is turned by 180 degrees."
+    assert row.details == "The mask fits better if turned by 180 degrees."
 
 
 def test_a_shifted_mask_comes_first(images: Images, oblique: list[str], tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_shifted_mask_comes_first(images: Images, oblique: list[str], tmp_path
     assert first(checks, 1) == {name}
 
 
-def test_exchanged_masks_come_first_and_name_each_other(images: Images, oblique: list[str], tmp_path: Path) -> None:
+def test_swapped_masks_come_first_and_name_each_other(images: Images, oblique: list[str], tmp_path: Path) -> None:
     one, other = oblique[0], oblique[2]
     swapped = {one: (images[one][0], images[other][1]), other: (images[other][0], images[one][1])}
     checks = checks_of(tmp_path, images | swapped).set_index("image_id", drop=False)
@@ -74,7 +74,7 @@ def test_a_copy_and_a_vanished_lesion_come_first(images: Images, tmp_path: Path)
 
     assert first(checks, 3) == {"phantom-00003", "phantom-00005", "copy"}
     assert checks.reasons["copy"] == reasons.DUPLICATE.name
-    assert checks.details["copy"] == "Correlation 1.000."
+    assert checks.details["copy"] == "Nearly the same as phantom-00003, correlation 1.0000."
     assert checks.details["phantom-00005"] == "lesion: 9 px at native size, 2 px at the training size."
 
 
@@ -130,7 +130,7 @@ def test_a_finding_about_an_exif_tag_is_shown(tmp_path: Path) -> None:
 
     assert checks.suspicion.idxmax() == 1
     assert checks.details[1] == "The image has an EXIF tag."
-    assert checks.reasons[1] == reasons.FRAME.name
+    assert checks.reasons[1] == reasons.ORIENTATION.name
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ let current = -1;
 // Filter by reason and diagnosis. Images side by side stay together.
 function visible() { return images.filter(image => !image.parentElement.hidden); }
 function filter() {
-  const [reason, diagnosis] = ['by-reason', 'by-diagnosis'].map(id => document.getElementById(id).value);
+  const [reason, diagnosis] = ['by-reason', 'by-diagnosis'].map(id => document.getElementById(id)?.value);
   const fits = ({dataset}) => (!diagnosis || dataset.diagnosis === diagnosis) && (!reason || (reason === 'any' ? dataset.reasons !== '' : dataset.reasons.split('; ').includes(reason)));
   let number = 0;
   for (const place of places) {

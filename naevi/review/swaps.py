@@ -1,4 +1,4 @@
-"""Find the image whose mask was probably exchanged with this one: each of the two masks fits the other image better."""
+"""Find the image whose mask was probably swapped with this one: each of the two masks fits the other image better."""
 
 import numpy as np
 import pandas as pd
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from naevi.review.edges import Masks
 from naevi.review.evidence import BLOCK, SOFT, LogOdds
 
-MAX_CANDIDATES = 3000  # images with which an exchange is considered, so that time grows only linearly
+MAX_CANDIDATES = 3000  # images with which a swap is considered, so that time grows only linearly
 
 
-class Exchange:
-    """The masks of all images, as candidates for an exchange.
+class Swaps:
+    """The masks of all images, as candidates for a swap.
 
     They are compared at half the size, which takes a quarter of the time. In large data sets, only the masks that fit
     their images worst are candidates.
@@ -27,7 +27,7 @@ class Exchange:
     def evidence(
         self, images: NDArray[np.int64], masks: Masks, owners: NDArray[np.int64] | None = None
     ) -> pd.DataFrame:
-        """Return a row for each of `images` (indices) with these masks: the gain of an exchange with the best partner.
+        """Return a row for each of `images` (indices) with these masks: the gain of a swap with the best partner.
 
         With `owners`, each mask belongs to that image, which has this image's mask instead. `partner` is an index.
         """
@@ -58,10 +58,10 @@ class Exchange:
         scale = np.sqrt(area * self.area[partner]) + 2 * SOFT
         return pd.DataFrame(
             {
-                "exchange_root": gain / np.sqrt(apart),
-                "exchange_mean": gain / apart,
-                "exchange_best": np.maximum(here, there)[rows, best] / apart,
-                "exchange_gain": gain / scale,
+                "swap_root": gain / np.sqrt(apart),
+                "swap_mean": gain / apart,
+                "swap_best": np.maximum(here, there)[rows, best] / apart,
+                "swap_gain": gain / scale,
                 "partner": partner,
             }
         )
