@@ -1,6 +1,9 @@
-"""The schema of params.yaml, in one module so that it can be read as a whole.
+"""The schema of params.yaml, and the functions that read a file and check it against the schema.
 
-It has no defaults, because DVC can't track a value that params.yaml doesn't show.
+The schema is in one module so that it can be read as a whole. It has no defaults, because DVC can't track a value that
+params.yaml doesn't show. The functions below it are here because the validators and `parse_config` word the messages
+together, and because no stage depends on this module: in `files.py`, an edit of the YAML functions would make every
+stage run again.
 """
 
 import io
@@ -72,8 +75,6 @@ class PhantomsConfig(Section):
 # Names become keys of reports and of MLflow, which allows no other characters.
 Name = Annotated[str, Field(pattern=r"^\w[\w -]*$", max_length=50)]
 BLACK_AND_WHITE = [0, 255]
-
-
 PH2_MANIFEST = "data/ph2.csv"
 
 

@@ -327,12 +327,14 @@ def test_editing_any_module_makes_exactly_its_stages_stale(
     small_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(small_repository)  # DVC names stages relative to where it is
-    files = sorted([*small_repository.glob("naevi/*.py"), *small_repository.glob("stages/*.py")])
-    # DVC hashes packages as a whole, so one module stands for all of a package.
-    for file in [
-        *files,
-        *(sorted(folder.parent.glob("[!_]*.py"))[-1] for folder in small_repository.glob("naevi/*/__init__.py")),
-    ]:
+    with Repo() as repository:
+        code_files = small_repository.glob("naevi/**/*.py")
+        ignored = [file for file in code_files if repository.dvcignore.is_ignored_file(str(file))]
+    assert ignored == []
+    # DVC hashes all files of a package together, so one module stands for all of them.
+    packages = [init.parent for init in sorted(small_repository.glob("naevi/*/__init__.py"))]
+    in_packages = [sorted(package.glob("[!_]*.py"))[-1] for package in packages]
+    for file in sorted([*small_repository.glob("naevi/*.py"), *small_repository.glob("stages/*.py"), *in_packages]):
         name = file.relative_to(small_repository).as_posix()
         before = file.read_text(encoding="utf-8")
         file.write_text(before + "# an edit\n", encoding="utf-8")

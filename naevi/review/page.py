@@ -14,8 +14,7 @@ from naevi.rendering.pages import environment
 from naevi.rendering.tables import Table
 from naevi.review.outlines import class_color, outline_paths
 from naevi.review.places import page_order, sample_places
-from naevi.review.reasons import REASONS
-from naevi.review.suspicion import MIN_IMAGES, RARE
+from naevi.review.suspicion import MIN_IMAGES, RARE, count_reasons, number_flagged
 
 MAX_SIDE = 256  # px, of an image on the page
 
@@ -47,8 +46,8 @@ def write_review(
         "shown": sum(map(len, first + others)),
         "first": sum(map(len, first)),
         "others": sum(map(len, others)),
-        "reasons": [(reason, _count(checks, reason.name)) for reason in REASONS if _count(checks, reason.name)],
-        "flagged": int((checks.reasons != "").sum()),
+        "reasons": count_reasons(checks),
+        "flagged": number_flagged(checks),
         "diagnoses": sorted(image_table.diagnosis.unique()),
         "compared": bool(checks.mistake.notna().any()),
         "too_common": _too_common(image_table),
@@ -57,10 +56,6 @@ def write_review(
         "places": _places(first + others, checks, image_table, prepared),
     }
     write_text(path, environment(__package__).get_template("review.html.j2").render(content))
-
-
-def _count(checks: pd.DataFrame, name: str) -> int:
-    return int((checks[name] > 0).sum())
 
 
 def _too_common(image_table: pd.DataFrame) -> str:

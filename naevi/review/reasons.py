@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from naevi.preprocessing.vanished import MIN_PIXELS
+
 
 class Reason(NamedTuple):
     """A reason, as the page names and explains it."""
@@ -10,7 +12,9 @@ class Reason(NamedTuple):
     help: str
 
 
-VANISHED = Reason("too few pixels", "The largest lesion in the mask has fewer than 10 pixels at the training size.")
+VANISHED = Reason(
+    "too few pixels", f"The largest lesion in the mask has fewer than {MIN_PIXELS} pixels at the training size."
+)
 DUPLICATE = Reason("near-duplicate", "Another image is nearly the same. Both are shown side by side.")
 FRAME = Reason("turned or mirrored", "The mask fits much better if it is mirrored or turned.")
 SWAPPED = Reason("swapped mask", "The mask of another image fits better here, and this mask fits better there.")

@@ -8,8 +8,7 @@ import pandas as pd
 from naevi.config import DataConfig
 from naevi.rendering.data_sets import DATASET_NAMES, SYNTHETIC_LABEL
 from naevi.review.page import write_review
-from naevi.review.reasons import REASONS
-from naevi.review.suspicion import image_checks
+from naevi.review.suspicion import count_reasons, image_checks, number_flagged
 from naevi.tables import SUMMARY, read_decisions
 from naevi.workspace import Workspace
 
@@ -58,9 +57,8 @@ def review_data(
 def _summary(workspace: Workspace, checks: pd.DataFrame) -> str:
     """Return a sentence about the number of images for each reason."""
     page = workspace.relative(workspace.review_html)
-    flagged = int((checks.reasons != "").sum())
+    flagged = number_flagged(checks)
     if not flagged:
         return f"review: no image has a reason for a closer look. {page} shows all of them."
-    numbers = {reason.name: int((checks[reason.name] > 0).sum()) for reason in REASONS}
-    text = ", ".join(f"{name} {number}" for name, number in numbers.items() if number)
+    text = ", ".join(f"{reason.name} {number}" for reason, number in count_reasons(checks))
     return f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}."

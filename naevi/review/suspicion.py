@@ -75,6 +75,17 @@ def image_checks(
     )
 
 
+def number_flagged(checks: pd.DataFrame) -> int:
+    """Return the number of images with a reason. `checks` is the result of `image_checks`."""
+    return int((checks.reasons != "").sum())
+
+
+def count_reasons(checks: pd.DataFrame) -> list[tuple[Reason, int]]:
+    """Return the reasons that occur, in their order, and the number of images with each."""
+    numbers = [(reason, int((checks[reason.name] > 0).sum())) for reason in reasons.REASONS]
+    return [(reason, number) for reason, number in numbers if number]
+
+
 def read_small(prepared: Path, ids: list[str]) -> tuple[Pixels, NDArray[np.bool_]]:
     """Return the prepared images at SIDE px, uint8 (N, SIDE, SIDE, 3), and where their masks aren't background."""
     images = np.zeros((len(ids), SIDE, SIDE, 3), np.uint8)
@@ -150,16 +161,21 @@ def _describe_shift(down: float, right: float) -> str:
 
 
 def _vanished(ids: list[str], vanished: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
-    texts: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     for row in vanished.to_dict("records"):
         sizes = f"{row['pixels']} px at native size, {row['pixels_at_size']} px at the training size"
-        texts.setdefault(str(row["image_id"]), []).append(f"{row['class']}: {sizes}.")
-    return np.array([CERTAIN * (name in texts) for name in ids]), [" ".join(texts.get(name, [])) for name in ids]
+        sentences.setdefault(str(row["image_id"]), []).append(f"{row['class']}: {sizes}.")
+    return _score_listed(ids, {name: " ".join(each) for name, each in sentences.items()}, CERTAIN)
 
 
 def _orientation(ids: list[str], findings: pd.DataFrame | None) -> tuple[NDArray[np.float64], list[str]]:
     texts = {} if findings is None else dict(zip(findings.image_id, findings.text, strict=True))
-    return np.array([LIKELY * (name in texts) for name in ids]), [texts.get(name, "") for name in ids]
+    return _score_listed(ids, texts, LIKELY)
+
+
+def _score_listed(ids: list[str], texts: dict[str, str], score: float) -> tuple[NDArray[np.float64], list[str]]:
+    """Return `score` for the images in `texts` and 0 for the others, and the texts in the order of `ids`."""
+    return np.array([score * (name in texts) for name in ids]), [texts.get(name, "") for name in ids]
 
 
 def _duplicates(ids: list[str], pairs: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
