@@ -114,11 +114,18 @@ def cutout(image: Path, over: Path, model: str, out: Path, force: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="CSV file with the names of the images and their diagnoses.",
 )
-@click.option("--keep-empty-masks", is_flag=True, help="Score masks without foreground. Otherwise they are an error.")
+@click.option(
+    "-S",
+    "--set-param",
+    "assignments",
+    multiple=True,
+    metavar="PARAM=VALUE",
+    help="Read the files in another way, such as preprocess.empty_masks=keep. Repeatable.",
+)
 @model_option
 @output_option("New folder for scores and report.", default="external")
 def validate(
-    images: Path, masks: Path, labels: Path | None, keep_empty_masks: bool, model: str, out: Path, force: bool
+    images: Path, masks: Path, labels: Path | None, assignments: tuple[str, ...], model: str, out: Path, force: bool
 ) -> None:
     """Score a model on other labeled images and write a report.
 
@@ -128,7 +135,7 @@ def validate(
     from naevi.deploy.external_validation import validate_model
 
     folder, workspace = _model_folder(model), current_workspace()
-    validate_model(workspace, folder, images, masks, labels, out, force=force, keep_empty_masks=keep_empty_masks)
+    validate_model(workspace, folder, images, masks, labels, out, force=force, assignments=assignments)
 
 
 @command("naevi export --out naevi.onnx")

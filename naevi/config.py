@@ -8,7 +8,7 @@ stage run again.
 
 import io
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -46,6 +46,9 @@ class Section(BaseModel):
     """A section of params.yaml. Unknown keys, wrong types and values out of bounds are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
 
 
 def _known_weights(value: str) -> str:
@@ -309,11 +312,19 @@ def read_yaml(path: Path) -> Any:
     PyYAML would read 1e-4 as a string and `no` as False, and accept duplicate keys.
     """
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}.") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not YAML: {describe_error(error)}") from error
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the content of YAML 1.2. `name` says in messages where it is from. Raises UserError if it isn't YAML."""
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise UserError(f"{name} is not YAML: {describe_error(error)}") from error
 
 
 def yaml_text(values: dict[str, Any]) -> str:
@@ -333,10 +344,27 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """Return nested values from values by dotted name: {"a.b": 1} becomes {"a": {"b": 1}}."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, name = key.split(".")
+        section = nested
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    return nested
+
+
 def parse_config(values: Any) -> Config:
     """Return the config for a parsed params.yaml. Raises UserError with every problem at once, one line per key."""
+    return parse_section(Config, values, "params.yaml")
+
+
+def parse_section(kind: type[S], values: Any, name: str) -> S:
+    """Return a section for parsed values. `name` says in messages where they are from. Raises as `parse_config`."""
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         problems = error.errors()
     messages = {"extra_forbidden": "there is no such parameter", "missing": "is missing"}
@@ -349,7 +377,7 @@ def parse_config(values: Any) -> Config:
         got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
         lines.setdefault((key, got), []).append(messages.get(problem["type"], problem["msg"]))
     texts = [key + ": " * bool(said) + " or ".join(said) + got for (key, got), said in lines.items()]
-    raise UserError(f"params.yaml has {len(texts)} problem(s):\n" + "\n".join(f"  {text}" for text in texts))
+    raise UserError(f"{name} has {len(texts)} problem(s):\n" + "\n".join(f"  {text}" for text in texts))
 
 
 def _dotted_key(location: tuple[int | str, ...], values: Any) -> str:

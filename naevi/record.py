@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from naevi.added_parameters import missing_parameters
-from naevi.config import Config, flatten, parse_record
+from naevi.config import Config, flatten, nest, parse_record
 from naevi.digests import file_digest, path_md5
 from naevi.errors import UserError, describe_error
 from naevi.files import read_csv, read_json
@@ -49,7 +49,7 @@ class Record(NamedTuple):
     def values(self) -> dict[str, Any]:
         """Return the recorded parameters with which the result was computed, nested."""
         stages = self.computing.stages.values()
-        return _nest({key: value for stage in stages for key, value in stage.parameters.items()})
+        return nest({key: value for stage in stages for key, value in stage.parameters.items()})
 
     @property
     def config(self) -> Config:
@@ -117,17 +117,6 @@ def _stage_record(entry: Mapping[str, Any]) -> StageRecord:
         parameters[CLASSES] = classes
     deps, outs = ({item["path"]: item["md5"] for item in entry.get(kind, [])} for kind in ("deps", "outs"))
     return StageRecord(parameters, deps, outs)
-
-
-def _nest(flat: dict[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *sections, name = key.split(".")
-        section = nested
-        for part in sections:
-            section = section.setdefault(part, {})
-        section[name] = value
-    return nested
 
 
 def record_problems(record: Record) -> list[str]:
@@ -244,4 +233,4 @@ def result_fingerprint(
 
 def parameters_without(config: Config, keys: Iterable[str]) -> dict[str, Any]:
     """Return the parameters, nested, without these dotted keys and without sections that become empty."""
-    return _nest({key: value for key, value in flatten(config.model_dump()).items() if key not in set(keys)})
+    return nest({key: value for key, value in flatten(config.model_dump()).items() if key not in set(keys)})

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import logging
 import lzma
 import re
 import stat
@@ -31,12 +32,15 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".
 MAX_TAR_HEADER_BYTES = MIB  # of a long name or extended attributes, which tarfile reads into memory at once
 HTML_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)", re.IGNORECASE)
 
+logger = logging.getLogger(__name__)
+
 
 def read_files(source: Path, is_selected: NameFilter) -> Files:
     """Yield name and content of each selected file in a folder or an archive, archives in folders included.
 
-    Names are paths for files in a folder and member names in an archive. A folder is read by name, an archive in its
-    own order. One file at a time is in memory. Hidden files and folders (.x, ._x of macOS) and __MACOSX are skipped.
+    Names are paths for files in a folder and member names in an archive. An archive inside a folder is like its content
+    in place of it. A folder is read by name, an archive in its own order. One file at a time is in memory. Hidden files
+    and folders (.x, ._x of macOS) and __MACOSX are skipped.
 
     Raises UserError if an archive can't be read, is encrypted, contains links, devices or paths outside it, or unpacks
     to far more than an archive of images.
@@ -48,15 +52,28 @@ def read_files(source: Path, is_selected: NameFilter) -> Files:
         if HIDDEN.search(path.relative_to(source).as_posix()):
             continue
         if path.name.lower().endswith(ARCHIVE_SUFFIXES):
-            yield from _read_archive(path, is_selected)
+            yield from _read_inner_archive(path, is_selected)
         elif is_selected(str(path)):
             yield str(path), path.read_bytes()
 
 
+def _read_inner_archive(source: Path, is_selected: NameFilter) -> Files:
+    """Yield the selected members of an archive in a folder. Their names begin with this folder."""
+    for name, content in _read_archive(source, lambda member: is_selected(f"{source.parent}/{member}")):
+        yield f"{source.parent}/{name}", content
+
+
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder by name. Links are followed only at its top, because others could form a cycle."""
+    """Yield the files in a folder by name.
+
+    Links to folders are followed only at its top, because others could form a cycle. Each other is named in a warning.
+    """
     for top in sorted(folder.iterdir()):
-        yield from (path for path in (sorted(top.rglob("*")) if top.is_dir() else [top]) if path.is_file())
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file():
+                yield path
+            elif path.is_symlink():
+                logger.warning("%s is a link to a folder or to nothing, and isn't followed.", path)
 
 
 def _read_archive(source: Path, is_selected: NameFilter) -> Files:

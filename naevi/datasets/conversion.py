@@ -1,7 +1,7 @@
 """Convert image and mask files of any format to the PNGs of data/raw, one at a time."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
@@ -9,7 +9,7 @@ from unicodedata import normalize
 import numpy as np
 
 from naevi.config import DataConfig, ReadingConfig
-from naevi.datasets.decoding import Note, read_image
+from naevi.datasets.decoding import DecodedImage, Note, read_image
 from naevi.datasets.depth import FULL, bits_in_use
 from naevi.datasets.layout import Key, part_of
 from naevi.datasets.mask_values import read_mask_values
@@ -18,6 +18,10 @@ from naevi.images import IMAGE_SUFFIXES, undeclared_values, values_to_classes, w
 
 MAX_NAME_BYTES = 200  # of a file name. File systems allow 255, and the names of figures have a prefix.
 SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the range of all images is known
+INDICES_SUFFIX = ".indices"  # of masks read by palette indices, until it is known whether gray levels fit all masks
+BY_INDEX = Note("Masks with a palette, read by its indices, because others have colors without a class", "data.classes")
+
+ReadImage = Callable[[bytes, str, ReadingConfig], DecodedImage]
 
 _MASK_ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)$", re.IGNORECASE)  # mask names of ISIC and PH2
 
@@ -33,6 +37,8 @@ class Converted(NamedTuple):
     highest: float | None = None  # of an image with more than 8 bits per channel: its largest value
     undeclared: tuple[int, ...] = ()  # of a mask: values that belong to no class
     one_value: bool = False  # of a mask, see `DecodedMask`
+    by_index: bool = False  # of a mask, see `DecodedMask`
+    has_indices: bool = False  # of a mask: whether a file with INDICES_SUFFIX is beside the PNG
 
 
 class Files(NamedTuple):
@@ -45,17 +51,20 @@ class Files(NamedTuple):
     unusable: list[str]  # messages
 
 
-def convert_files(files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig) -> Files:
-    """Write a PNG for each image and mask into `folder`; return what was read.
+def convert_files(
+    files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig, read: ReadImage = read_image
+) -> Files:
+    """Write a PNG for each image and mask into `folder`; return what was read. `read` reads an image.
 
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory.
     """
     found = Files({}, {}, {}, [], [])
-    converted = {"images": found.images, "masks": found.masks}
     names: dict[tuple[str, Key], str] = {}
     for role, name, content in files:
         if role == "labels":
-            if found.tables.setdefault(name, content) != content:
+            if not name.isprintable():
+                found.unusable.append(f"{name!r} has an unprintable character in its name. Rename it.")
+            elif found.tables.setdefault(name, content) != content:
                 found.duplicates.append(f"two files {name}")
             continue
         key = part_of(name), _stem(role, name)
@@ -67,7 +76,10 @@ def convert_files(files: Iterable[tuple[str, str, bytes]], folder: Path, data: D
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             _check_name(name, path)
-            converted[role][key] = (_convert_image if role == "images" else _convert_mask)(name, content, path, data)
+            if role == "images":
+                found.images[key] = _convert_image(name, content, path, data.reading, read)
+            else:
+                found.masks[key] = _convert_mask(name, content, path, data)
         except UserError as error:
             found.unusable.append(str(error))
     return found
@@ -87,10 +99,10 @@ def _check_name(name: str, path: Path) -> None:
         raise UserError(f"{name} doesn't have the suffix of an image ({', '.join(IMAGE_SUFFIXES)}). Remove this file.")
 
 
-def _convert_image(name: str, content: bytes, path: Path, data: DataConfig) -> Converted:
-    image = read_image(content, name, data.reading)
+def _convert_image(name: str, content: bytes, path: Path, reading: ReadingConfig, read: ReadImage) -> Converted:
+    image = read(content, name, reading)
     write_image(path, image.pixels)
-    if image.highest is not None and data.reading.white == "auto":
+    if image.highest is not None and reading.white == "auto":
         path.with_suffix(SOURCE_SUFFIX).write_bytes(content)
     height, width, _ = image.pixels.shape
     return Converted(name, path, (height, width), image.tag, image.notes, highest=image.highest)
@@ -101,9 +113,51 @@ def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig) -> Co
     mask = read_mask_values(content, name, values, data.reading)
     classes = values_to_classes(mask.values, values)
     write_mask(path, np.ascontiguousarray(classes))
+    if mask.indices is not None:
+        write_mask(path.with_suffix(INDICES_SUFFIX), np.ascontiguousarray(values_to_classes(mask.indices, values)))
     height, width = classes.shape
-    undeclared = tuple(undeclared_values(mask.values, values))
-    return Converted(name, path, (height, width), mask.tag, mask.notes, undeclared=undeclared, one_value=mask.one_value)
+    return Converted(
+        name,
+        path,
+        (height, width),
+        mask.tag,
+        mask.notes,
+        undeclared=tuple(undeclared_values(mask.values, values)),
+        one_value=mask.one_value,
+        by_index=mask.by_index,
+        has_indices=mask.indices is not None,
+    )
+
+
+def move_png(converted: Converted, path: Path) -> Converted:
+    """Move the PNG, and the files beside it that are needed until all files are known."""
+    for suffix in (SOURCE_SUFFIX, INDICES_SUFFIX):
+        if (beside := converted.path.with_suffix(suffix)).exists():
+            beside.rename(path.with_suffix(suffix))
+    return converted._replace(path=converted.path.rename(path))
+
+
+def delete_png(converted: Converted) -> None:
+    """Delete the PNG and the files beside it."""
+    converted.path.unlink()
+    for suffix in (SOURCE_SUFFIX, INDICES_SUFFIX):
+        converted.path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def choose_palette_reading(masks: dict[str, Converted]) -> dict[str, Converted]:
+    """Read all masks with a palette by its indices if gray levels don't fit one of them; return them by id.
+
+    Otherwise, a mask with few colors could be read in another way than the other masks with the same palette.
+    """
+    by_index = any(mask.by_index for mask in masks.values())
+    chosen = dict(masks)
+    for image_id, mask in masks.items():
+        if mask.has_indices and by_index:
+            mask.path.with_suffix(INDICES_SUFFIX).replace(mask.path)
+            chosen[image_id] = mask._replace(notes=[*mask.notes, BY_INDEX])
+        elif mask.has_indices:
+            mask.path.with_suffix(INDICES_SUFFIX).unlink()
+    return chosen
 
 
 def apply_white(images: Iterable[Converted], reading: ReadingConfig) -> float:

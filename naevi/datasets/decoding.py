@@ -82,8 +82,8 @@ def read_image(source: Path | bytes, name: str, reading: ReadingConfig) -> Decod
         return DecodedImage(set_orientation(pixels, opened, reading), opened.tag, highest, notes)
 
 
-def read_new_image(source: Path | bytes, name: str, reading: ReadingConfig) -> Pixels:
-    """Return an image for a trained model, uint8 (H, W, 3). `reading` says how its training images were read.
+def read_new_image(source: Path | bytes, name: str, reading: ReadingConfig) -> DecodedImage:
+    """Return an image for a trained model. `reading` says how its training images were read.
 
     Raises UserError as `read_image` does, and if its range of values is far from that of the training images.
     """
@@ -93,7 +93,7 @@ def read_new_image(source: Path | bytes, name: str, reading: ReadingConfig) -> P
             f"{name} can't be read as an image: its largest value is {image.highest:.10g}, but white was {white:.10g} "
             "when this model was trained. Convert the image, or change white in predict.json."
         )
-    return image.pixels
+    return image
 
 
 @contextmanager

@@ -27,6 +27,7 @@ SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 COLOR_16 = {f"{mode};16{order}": f"{mode};16{SWAPPED[order]}" for mode in ("RGB", "RGBX", "RGBA") for order in "BLN"}
 PREMULTIPLIED_OR_CMYK = ("RGBa;16", "CMYK;16")
 SEPARATE = 2  # TIFF's PlanarConfiguration
+WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
 JPEG2000_START = b"\xff\x4f\xff\x51"
 
 
@@ -36,7 +37,9 @@ def read_deep(image: ImageFile, source: Path | bytes, white: White) -> Deep | No
     Raises ValueError if Pillow can't read all bits, unless `white` is the largest value of these bits.
     """
     if image.mode == "F" or image.mode.startswith("I"):
-        return _with_color_key(np.asarray(image)[..., None], image)
+        white_is_zero = _is_white_zero(image)  # before the pixels are loaded
+        deep = _with_color_key(np.asarray(image)[..., None], image)
+        return FULL - deep if white_is_zero else deep
     first, *others = _decoder_arguments(image)
     rawmode = str(first)
     if image.format == "PPM" and image.mode == "RGB" and others and others[0] > 255:
@@ -55,6 +58,18 @@ def read_deep(image: ImageFile, source: Path | bytes, white: White) -> Deep | No
             f"data.reading.white to {2**bits - 1} if all files use the whole range"
         )
     return None
+
+
+def _is_white_zero(image: Any) -> bool:
+    """Return whether an image with 16 bits is stored as a negative. Pillow turns only 8-bit images to positives.
+
+    Raises ValueError for other negatives with more than 8 bits, because the value of black is unknown.
+    """
+    if image.format != "TIFF" or image.tag_v2.get(Base.PhotometricInterpretation) != WHITE_IS_ZERO:
+        return False
+    if image.mode == "F":
+        raise ValueError("it is a negative with floating-point pixels, whose value of black is unknown")
+    return True
 
 
 def _has_deep_planes(tiff: Any) -> bool:

@@ -6,7 +6,17 @@ from pathlib import Path
 import pandas as pd
 
 from naevi.config import DataConfig
-from naevi.datasets.conversion import Converted, Files, apply_white, convert_files
+from naevi.datasets.conversion import (
+    Converted,
+    Files,
+    ReadImage,
+    apply_white,
+    choose_palette_reading,
+    convert_files,
+    delete_png,
+    move_png,
+)
+from naevi.datasets.decoding import read_image
 from naevi.datasets.depth import White
 from naevi.datasets.labels import label_images
 from naevi.datasets.layout import Key, unique_ids
@@ -29,12 +39,13 @@ def file_role(name: str) -> str:
 
 
 def import_folder(
-    files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig
+    files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig, read: ReadImage = read_image
 ) -> tuple[pd.DataFrame, list[Decision]]:
     """Write folder/images/<id>.png (RGB), folder/masks/<id>.png (class indices), at native size, and reading.json.
 
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. An
-    image id is the file name without its suffix, see `layout.unique_ids`.
+    image id is the file name without its suffix, see `layout.unique_ids`. `read` reads an image. Images and masks that
+    are left out don't affect how the others are read.
 
     Returns the labels, see `labels.label_images`, and every decision that was made because files can be read in several
     ways.
@@ -44,19 +55,19 @@ def import_folder(
     """
     for role in ROLES:
         (folder / role).mkdir(parents=True, exist_ok=True)
-    found = convert_files(files, folder, data)
+    found = convert_files(files, folder, data, read)
     _check_files(found)
-    white = apply_white(found.images.values(), data.reading)
     ids, renamed = unique_ids(found.images, found.masks)
     images, masks = _rename(found.images, ids), _rename(found.masks, ids)
-    _check_alpha(masks)
-    masks, turned = match_orientation(images, masks, data.reading.orientation)
-    kept, left_out = match_pairs(images, masks, data.mismatches)
-    _check_values({image_id: masks[image_id] for image_id in kept}, data.values())
+    kept, left_out = match_pairs(images, masks, data.mismatches, data.reading.orientation)
     labels = label_images(found.tables, {image_id: images[image_id].name for image_id in kept}, data)
     used = labels.table.image_id.tolist()
-    for converted in (images, masks):
-        _remove_others(converted, set(used))
+    images, masks = _keep(images, used), _keep(masks, used)
+    _check_alpha(masks)
+    masks = choose_palette_reading(masks)
+    _check_values(masks, data.values())
+    white = apply_white(images.values(), data.reading)
+    masks, turned = match_orientation(images, masks, data.reading.orientation)
     write_json(folder / READING_FILE, {"white": white, "image_alpha": data.reading.image_alpha})
     how_read = [*_describe_reading(images, masks, used), _describe_white(images, used, white, data.reading.white)]
     return labels.table, [*how_read, *turned, *left_out, *renamed, *labels.decisions]
@@ -81,15 +92,17 @@ def _rename(converted: dict[Key, Converted], ids: dict[Key, str]) -> dict[str, C
     for key, file in converted.items():
         part, _ = key
         path = (file.path.parents[1] if part else file.path.parent) / f"{ids[key]}.png"
-        renamed[ids[key]] = file._replace(path=file.path.rename(path))
+        renamed[ids[key]] = move_png(file, path)
     for emptied in {file.path.parent for (part, _), file in converted.items() if part}:
         emptied.rmdir()
     return renamed
 
 
-def _remove_others(converted: dict[str, Converted], used: set[str]) -> None:
-    for image_id in converted.keys() - used:
-        converted[image_id].path.unlink()
+def _keep(converted: dict[str, Converted], used: list[str]) -> dict[str, Converted]:
+    """Return the files with these ids. The others are deleted."""
+    for image_id in converted.keys() - set(used):
+        delete_png(converted[image_id])
+    return {image_id: converted[image_id] for image_id in used}
 
 
 def _check_alpha(masks: dict[str, Converted]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, HTML_PAGE, read_head
 from naevi.datasets.download import DOWNLOAD_ADVICE, PARTIAL_SUFFIX, download_file
-from naevi.errors import UserError
+from naevi.datasets.members import HIDDEN
+from naevi.errors import UserError, first_ten
 from naevi.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ LAYOUT = (
 def find_own_images(workspace: Workspace, path: str) -> Path:
     """Return the folder or archive that data.path names. Warns if others can't get it through DVC.
 
-    Raises UserError if it doesn't exist.
+    Raises UserError if it doesn't exist, and if it contains links to folders or to nothing. DVC doesn't follow these,
+    so it wouldn't notice changed images.
     """
     source = workspace.root / path
     if named := os.environ.get("NAEVI_SOURCE"):
@@ -30,6 +32,11 @@ def find_own_images(workspace: Workspace, path: str) -> Path:
     if not source.exists():
         remedy = "Run `dvc pull`, or set" if _is_tracked(workspace, source) else "Set"
         raise UserError(f"data.path is {path}, which doesn't exist. {remedy} data.path to your images. {LAYOUT}")
+    if links := _links_to_folders(source):
+        raise UserError(
+            f"data.path contains links to folders or to nothing, which DVC doesn't follow: {first_ten(links)}. Replace "
+            "each with the folder itself. data.path may be a link, and so may single files in it."
+        )
     if not source.resolve().is_relative_to(workspace.root.resolve()):
         logger.warning(
             "data.path is %s, outside this repository. dvc.lock will contain this path, so others can't reproduce the "
@@ -44,6 +51,12 @@ def find_own_images(workspace: Workspace, path: str) -> Path:
             *[path.rstrip("/")] * 3,
         )
     return source
+
+
+def _links_to_folders(source: Path) -> list[str]:
+    """Return the links in a folder that don't lead to a file. Hidden ones are left out."""
+    links = [path for path in sorted(source.rglob("*")) if path.is_symlink() and not path.is_file()]
+    return [str(path) for path in links if not HIDDEN.search(path.relative_to(source).as_posix())]
 
 
 def _is_tracked(workspace: Workspace, source: Path) -> bool:

@@ -22,6 +22,8 @@ class DecodedMask(NamedTuple):
     tag: int  # the EXIF orientation, 1 to 8
     one_value: bool  # whether the file is opaque and of one color, and its alpha channel would be another mask
     notes: list[Note]
+    by_index: bool  # whether the values are palette indices, because the gray levels aren't all declared
+    indices: MaskValues | None  # palette indices (H, W), if the values are gray levels and these are another mask
 
 
 class Candidate(NamedTuple):
@@ -30,14 +32,15 @@ class Candidate(NamedTuple):
     values: NDArray[Any]  # (H, W)
     problem: str  # why these can't be the values of a mask, or ""
     varies: bool
+    by_index: bool = False  # whether the values are palette indices
 
 
 def read_mask_values(source: Path | bytes, name: str, values: list[int], reading: ReadingConfig) -> DecodedMask:
     """Return the pixel values of a mask: gray levels, palette indices, or its alpha channel (0..255).
 
     `values` has the declared value of each class. A mask with a palette is read by its gray levels if all of them are
-    declared, otherwise by its indices. A mask may lack some colors of the palette that other masks use. Messages use
-    `name`.
+    declared, otherwise by its indices. A mask may lack some colors of the palette that other masks use, so the choice
+    can differ between masks. `conversion.choose_palette_reading` makes them agree. Messages use `name`.
 
     Raises UserError as `decoding.read_image` does, if the mask is in color, if a value doesn't fit into 16 bits, and if
     colors and alpha channel are different masks.
@@ -45,17 +48,23 @@ def read_mask_values(source: Path | bytes, name: str, values: list[int], reading
     with open_file(source, name, reading) as opened:
         pixels, alpha = _color_and_alpha(opened)
         mask, one_value, notes = _read_colors(opened, pixels, values), False, opened.notes
+        indices = _other_indices(opened, mask, values)
         if alpha is not None:
             by_alpha = Candidate(alpha, "", _varies(alpha))
             mask, one_value, note = _choose(mask, by_alpha, values, reading.mask_alpha)
             notes = notes + ([note] if note else [])
+            indices = None if mask is by_alpha else indices
         if mask.problem:
             raise ValueError(f"a mask must be gray or have a palette, but this one {mask.problem}")
         lowest, highest = mask.values.min(), mask.values.max()
         if lowest < 0 or highest > FULL:
             raise ValueError(f"mask values must be between 0 and 65535, but these are {lowest} to {highest}")
-        mask_values = set_orientation(mask.values.astype(np.uint16), opened, reading)
-        return DecodedMask(mask_values, opened.tag, one_value, notes)
+
+        def upright(pixels: NDArray[Any]) -> MaskValues:
+            return set_orientation(pixels.astype(np.uint16), opened, reading)
+
+        other = None if indices is None else upright(indices)
+        return DecodedMask(upright(mask.values), opened.tag, one_value, notes, mask.by_index, other)
 
 
 def _color_and_alpha(opened: OpenedFile) -> tuple[NDArray[Any], Pixels | None]:
@@ -70,12 +79,28 @@ def _color_and_alpha(opened: OpenedFile) -> tuple[NDArray[Any], Pixels | None]:
 def _read_colors(opened: OpenedFile, pixels: NDArray[Any], values: list[int]) -> Candidate:
     """Return the mask in the colors (H, W, 1 or 3) or palette indices of a file."""
     gray, is_colored = pixels[..., 0], bool((pixels != pixels[..., :1]).any())
-    if opened.image.mode in ("P", "PA") and (is_colored or undeclared_values(gray, values)):
-        indices = np.asarray(opened.image)
-        indices = indices if indices.ndim == 2 else indices[..., 0]
-        return Candidate(indices, "", _varies(indices))
+    indices = _palette_indices(opened)
+    if indices is not None and (is_colored or undeclared_values(gray, values)):
+        return Candidate(indices, "", _varies(indices), by_index=True)
     problem = "is in color" * is_colored or "has floating-point pixels" * (gray.dtype.kind == "f")
     return Candidate(gray, problem, _varies(pixels))
+
+
+def _palette_indices(opened: OpenedFile) -> Pixels | None:
+    """Return the palette indices (H, W) of a file, or None if it has no palette."""
+    if opened.image.mode not in ("P", "PA"):
+        return None
+    indices = np.asarray(opened.image)
+    return indices if indices.ndim == 2 else indices[..., 0]
+
+
+def _other_indices(opened: OpenedFile, mask: Candidate, values: list[int]) -> Pixels | None:
+    """Return the palette indices of a mask that is read by gray levels, if they are another mask."""
+    indices = _palette_indices(opened)
+    if indices is None or mask.by_index:
+        return None
+    classes = _classes(Candidate(indices, "", _varies(indices)), values)
+    return indices if classes and classes != _classes(mask, values) else None
 
 
 def _varies(pixels: NDArray[Any]) -> bool:

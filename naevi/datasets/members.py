@@ -55,7 +55,7 @@ def check_members(source: Path, members: Iterable[Member], is_selected: NameFilt
     total = 0
     for member in members:
         total += member.size
-        selected = is_selected(member.name) and not HIDDEN.search(member.name)
+        selected = not HIDDEN.search(member.name) and is_selected(member.name)
         problem = _find_problem(member, selected, total, limit)
         if problem:
             advice = (

@@ -13,22 +13,25 @@ from naevi.images import read_image, read_mask, write_mask
 from naevi.tables import Decision
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+Orientation = Literal["auto", "apply", "ignore"]
 
 OWN, OF_IMAGE = "Masks read with their own EXIF orientation", "Masks read with the EXIF orientation of their images"
-BY_SIZE, BY_OUTLINE = "because only then their sizes agree", "because the outline fits better"
-DOUBTFUL = "Masks that may be rotated relative to their images (EXIF orientation), kept as viewers show them"
-APPLIED = "Masks with another EXIF orientation than their images, both turned as viewers show them"
+# The review page shows the images of decisions that end with "check them". Sizes leave no doubt.
+BY_SIZE, BY_OUTLINE = "because only then their sizes agree", "because the outline fits better; check them"
+DOUBTFUL = "Masks that may be turned relative to their images (EXIF orientation), kept as viewers show them; check them"
+APPLIED = "Masks with another EXIF orientation than their images, both turned as viewers show them; check them"
 
 
 def match_orientation(
-    images: dict[str, Converted], masks: dict[str, Converted], setting: Literal["auto", "apply", "ignore"]
+    images: dict[str, Converted], masks: dict[str, Converted], setting: Orientation
 ) -> tuple[dict[str, Converted], list[Decision]]:
     """Return the masks turned like their images, and the decisions about pairs with different EXIF orientations.
 
-    Such a mask was drawn on the turned image or on the stored pixels. The size decides which, otherwise the outline.
+    The pairs are those of `match_pairs`. Such a mask was drawn on the turned image or on the stored pixels. The size
+    decides which, otherwise the outline.
     """
     matched, decided = dict(masks), dict[str, list[str]]()
-    for image_id in sorted(images.keys() & masks.keys()):
+    for image_id in sorted(images):
         image, mask = images[image_id], masks[image_id]
         if image.tag == mask.tag or setting == "ignore":
             continue
@@ -42,11 +45,8 @@ def match_orientation(
 
 def _match(image: Converted, mask: Converted) -> tuple[Converted, str]:
     """Return the mask of an image with another EXIF orientation, written again if turned, and the decision."""
-    height, width = mask.size
-    turned_size = (width, height) if (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS) else mask.size
-    fitting = [size == image.size for size in (mask.size, turned_size)]
-    if not any(fitting):
-        return mask, ""
+    _, turned_size = sizes = _possible_sizes(image, mask)
+    fitting = [size == image.size for size in sizes]
     own = read_mask(mask.path)
     turned = np.ascontiguousarray(turn(turn_back(own, mask.tag), image.tag))
     if all(fitting):
@@ -63,15 +63,29 @@ def _match(image: Converted, mask: Converted) -> tuple[Converted, str]:
     return mask._replace(size=turned_size), f"{OF_IMAGE}, {reason}"
 
 
+def _possible_sizes(image: Converted, mask: Converted) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the size of a mask with its own EXIF orientation, and with that of its image."""
+    height, width = mask.size
+    return mask.size, (width, height) if (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS) else mask.size
+
+
+def _fit(image: Converted, mask: Converted, orientation: Orientation) -> bool:
+    """Return whether `match_orientation` can give the mask the size of its image."""
+    sizes = _possible_sizes(image, mask) if orientation == "auto" else [mask.size]
+    return image.size in sizes
+
+
 def match_pairs(
-    images: dict[str, Converted], masks: dict[str, Converted], mismatches: Literal["refuse", "leave-out"]
+    images: dict[str, Converted], masks: dict[str, Converted], mismatches: str, orientation: Orientation
 ) -> tuple[list[str], list[Decision]]:
     """Return the ids of images that have a mask of their size, sorted, and the decisions about all others.
+
+    `mismatches` and `orientation` are parameters of params.yaml.
 
     Raises UserError if there are others and `mismatches` is refuse, or if no pair remains.
     """
     both = sorted(images.keys() & masks.keys())
-    kept = [image_id for image_id in both if images[image_id].size == masks[image_id].size]
+    kept = [image_id for image_id in both if _fit(images[image_id], masks[image_id], orientation)]
     different = sorted(set(both) - set(kept))
     without_mask, without_image = sorted(images.keys() - masks.keys()), sorted(masks.keys() - images.keys())
     if mismatches == "refuse":

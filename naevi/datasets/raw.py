@@ -25,6 +25,8 @@ from naevi.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+NOT_USED = "Files that are neither in images/ or masks/ nor tables (.csv), not used"
+
 Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and the decisions made while files were read
 
 
@@ -62,12 +64,26 @@ def write_ph2(workspace: Workspace, folder: Path) -> Labeled:
 def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labeled:
     """Write a user's own images; return labels and decisions. Messages use file names relative to the data set."""
     source = find_own_images(workspace, data.path)
+    unused: dict[str, None] = {}  # names
 
     def inside(name: str) -> str:
         return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
 
-    files = _read_with_progress(source, lambda name: file_role(inside(name)) != "")
-    return import_folder(((file_role(inside(name)), inside(name), content) for name, content in files), folder, data)
+    def is_used(name: str) -> bool:
+        if file_role(inside(name)):
+            return True
+        unused[printable(inside(name))] = None
+        return False
+
+    files = _read_with_progress(source, is_used)
+    named = ((file_role(inside(name)), inside(name), content) for name, content in files)
+    labels, decisions = import_folder(named, folder, data)
+    return labels, [*decisions, Decision(NOT_USED, list(unused), "data.path")]
+
+
+def printable(name: str) -> str:
+    """Return the name of a file, or its repr if it isn't printable or not UTF-8."""
+    return name if name.isprintable() else repr(name)
 
 
 def _read_with_progress(source: Path, is_selected: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:

@@ -20,7 +20,7 @@ def write_cutout(segmenter: Segmenter, image: Path, over: Path, out: Path, *, fo
     """
     check_inputs([image, over])
     check_output(out, force=force, suffixes=(".png",))
-    pixels = read_new_image(image, str(image), segmenter.reading)
+    pixels = read_new_image(image, str(image), segmenter.reading).pixels
     background = read_image(over, str(over), segmenter.reading).pixels
     (probability,) = segmenter.probabilities([pixels])
     # With two classes there is one probability, the foreground's. Otherwise class 0 is the background.

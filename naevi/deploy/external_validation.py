@@ -1,21 +1,28 @@
 """Validate a model on labeled images from elsewhere, with the scores and report of the cross-validation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from naevi.config import (
-    ColumnsConfig,
     Config,
     DataConfig,
     EvaluateConfig,
     ModelConfig,
+    PhantomsConfig,
     PredictConfig,
     PreprocessConfig,
     RuntimeConfig,
+    Section,
     TrainConfig,
+    flatten,
+    nest,
+    parse_section,
+    parse_yaml,
 )
 from naevi.datasets.archives import read_files
+from naevi.datasets.decoding import read_new_image
 from naevi.datasets.folder import import_folder
 from naevi.datasets.raw import fill_raw
 from naevi.errors import UserError, check_inputs, check_output
@@ -23,18 +30,43 @@ from naevi.evaluation.outputs import write_outputs
 from naevi.evaluation.scoring import per_image_table, score_images
 from naevi.evaluation.summary import summarize
 from naevi.files import atomic_folder, write_json
-from naevi.inference.predictor import PredictorSettings, read_predict_settings
+from naevi.inference.predictor import PredictorSettings, TrainingReading, read_predict_settings
 from naevi.inference.segmenter import Segmenter, open_segmenter
 from naevi.models.device import resolve_compute_settings
 from naevi.preprocessing.checks import check_data
-from naevi.preprocessing.prepare import prepare
+from naevi.preprocessing.prepare import Prepared, prepare
 from naevi.provenance import read_description
 from naevi.reporting.report import publish_report
 from naevi.workspace import Workspace
 
 # The bootstrap of the committed params.yaml. Constants, because a predictor is used without params.yaml too.
 RESAMPLES, SEED = 10_000, 0
-NEAR_DUPLICATES = 0.985  # preprocess.near_duplicates of the committed params.yaml
+# The parameters that can be changed, with the values of the committed params.yaml.
+PARAMETERS = {
+    "data.columns.image": "auto",
+    "data.columns.diagnosis": "auto",
+    "data.columns.group": "auto",
+    "data.mismatches": "refuse",
+    "data.extra_rows": "ignore",
+    "data.repeated_rows": "refuse",
+    "data.reading.orientation": "auto",
+    "data.reading.mask_alpha": "auto",
+    "data.reading.pages": "refuse",
+    "preprocess.empty_masks": "refuse",
+    "preprocess.near_duplicates": 0.985,
+}
+CLASS = "data.classes."  # the beginning of the parameters with the mask value of each class
+
+
+class ValidationConfig(Section):
+    """The sections of params.yaml that a validation needs."""
+
+    data: DataConfig
+    preprocess: PreprocessConfig
+    model: ModelConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    runtime: RuntimeConfig
 
 
 def validate_model(
@@ -46,31 +78,49 @@ def validate_model(
     out: Path,
     *,
     force: bool,
-    keep_empty_masks: bool = False,
+    assignments: Sequence[str] = (),
 ) -> None:
     """Write data/ and reports/ like those of the pipeline into `out`, for images and masks with the same names.
 
     The settings are those of the predictor. For a model folder without predict.json they are those of the workspace.
+    `assignments`, such as data.mismatches=leave-out, change PARAMETERS and the mask values of the classes.
 
-    Raises UserError as `check_inputs`, `check_output`, `read_predict_settings`, `import_folder` and `prepare` do.
+    Raises UserError as `check_inputs`, `check_output`, `read_predict_settings`, `import_folder` and `prepare` do, and
+    for invalid assignments.
     """
     check_inputs([images, masks] + ([labels] if labels else []))
     check_output(out, force=force)
     _check_replaceable(out)
     settings = read_predict_settings(model, workspace)
     description = read_description(model)
-    config = _validation_config(description, settings, keep_empty_masks)
+    config = _validation_config(description, settings, assignments)
     segmenter = open_segmenter(model, config.evaluate, resolve_compute_settings(config.runtime))
     with atomic_folder(out.resolve()) as folder:
         external = Workspace(folder)
         files = _labeled_files(images, masks, labels)
-        fill_raw(external, lambda raw: import_folder(files, raw, config.data))
-        _score(external, config, segmenter, description)
+        with _explain_parameters(config.data):
+            fill_raw(external, lambda raw: import_folder(files, raw, config.data, read_new_image))
+            prepared = prepare(external, config.data, config.preprocess)
+        _score(external, config, segmenter, description, prepared)
 
 
-def _score(workspace: Workspace, config: Config, segmenter: Segmenter, description: dict[str, Any]) -> None:
-    """Prepare the raw images of a workspace, score the model on them, and write the results and the report."""
-    prepared = prepare(workspace, config.data, config.preprocess)
+@contextmanager
+def _explain_parameters(data: DataConfig) -> Iterator[None]:
+    """Add to a message about parameters how to set them, because a validation doesn't read params.yaml."""
+    try:
+        yield
+    except UserError as error:
+        examples = [f"{key}=…" for key in [*PARAMETERS, CLASS] if key.rstrip(".") in str(error)]
+        if not examples:
+            raise
+        example = examples[0].replace(CLASS, f"{CLASS}{data.names()[-1]}")
+        raise UserError(f"{error} Here, parameters are set with --set-param {example}") from error
+
+
+def _score(
+    workspace: Workspace, config: Config, segmenter: Segmenter, description: dict[str, Any], prepared: Prepared
+) -> None:
+    """Score the model on the prepared images of a workspace, and write the results and the report."""
     image_table = prepared.image_table
     workspace.data_statistics.parent.mkdir()
     write_json(workspace.data_statistics, check_data(workspace, prepared, config.preprocess))
@@ -87,40 +137,51 @@ def _check_replaceable(out: Path) -> None:
         raise UserError(f"--out {out} contains other files too ({', '.join(sorted(others)[:3])}). Choose a new folder.")
 
 
-def _validation_config(description: dict[str, Any], settings: PredictorSettings, keep_empty_masks: bool) -> Config:
-    """Return the sections of a Config that a validation needs, from model.json and predict.json."""
-    data: dict[str, Any] = {
-        "source": "folder",
-        "path": "images",
-        "name": "own images",
-        "classes": description["classes"],
-        "columns": ColumnsConfig(image="auto", diagnosis="auto", group="auto"),
-        "split_folders": "ignore",
-        "mismatches": "refuse",
-        "extra_rows": "ignore",
-        "repeated_rows": "refuse",
-        "reading": settings.reading().model_copy(update={"orientation": "auto"}),
+def _validation_config(description: dict[str, Any], settings: PredictorSettings, assignments: Sequence[str]) -> Config:
+    """Return the sections of a Config that a validation needs, from model.json, predict.json and assignments."""
+    classes = description["classes"]
+    parameters = _assign(PARAMETERS | {f"{CLASS}{name}": value for name, value in classes.items()}, assignments)
+    fixed = {
+        "data": {
+            "source": "folder",
+            "path": "images",
+            "name": "own images",
+            "split_folders": "ignore",
+            "reading": settings.model_dump(include=set(TrainingReading.model_fields)),
+            "phantoms": PhantomsConfig.model_construct(),  # type: ignore[call-arg]  # it isn't used
+        },
+        "preprocess": {"size": description["size"]},
+        "model": description["model"],
+        "train": description["train"],
+        "evaluate": settings.model_dump(include=set(PredictConfig.model_fields))
+        | {"resamples": RESAMPLES, "seed": SEED},
+        "runtime": settings.model_dump(include=set(RuntimeConfig.model_fields)),
     }
-    sections: dict[str, Any] = {
-        "data": DataConfig.model_construct(**data),
-        "preprocess": PreprocessConfig(
-            size=description["size"],
-            empty_masks="keep" if keep_empty_masks else "refuse",
-            near_duplicates=NEAR_DUPLICATES,
-        ),
-        "model": ModelConfig.model_validate(description["model"]),
-        "train": TrainConfig.model_validate(description["train"]),
-        "evaluate": EvaluateConfig(
-            **settings.model_dump(include=set(PredictConfig.model_fields)), resamples=RESAMPLES, seed=SEED
-        ),
-        "runtime": RuntimeConfig(**settings.model_dump(include=set(RuntimeConfig.model_fields))),
-    }
-    return Config.model_construct(**sections)
+    parsed = parse_section(ValidationConfig, nest(flatten(fixed) | parameters), "--set-param")
+    values = parsed.data.values()
+    if parsed.data.names() != sorted(classes, key=classes.__getitem__) or len(set(values)) < len(values):
+        raise UserError(
+            f"--set-param gives the classes the values {parsed.data.classes}. Each class needs a value of its own, in "
+            f"the order of the model's values {classes}."
+        )
+    return Config.model_construct(**{name: getattr(parsed, name) for name in ValidationConfig.model_fields})
+
+
+def _assign(parameters: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters by dotted key with the values of assignments such as data.mismatches=leave-out."""
+    changed = dict(parameters)
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if key not in parameters or not equals:
+            raise UserError(f"--set-param can't set {assignment!r}. Use one of {', '.join(parameters)}, = and a value.")
+        changed[key] = parse_yaml(value, f"--set-param {assignment}")
+    return changed
 
 
 def _labeled_files(images: Path, masks: Path, labels: Path | None) -> Iterator[tuple[str, str, bytes]]:
-    """Yield role (images, masks or labels), name and bytes of each file."""
+    """Yield role (images, masks or labels), name and bytes of each file. The name is relative, such as masks/a.png."""
     for role, source in (("images", images), ("masks", masks)):
-        yield from ((role, name, content) for name, content in read_files(source, lambda _: True))
+        for name, content in read_files(source, lambda _: True):
+            yield role, f"{role}/{name.removeprefix(f'{source}/')}", content
     if labels:
         yield "labels", labels.name, labels.read_bytes()

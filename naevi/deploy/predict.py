@@ -79,7 +79,7 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
             )
         paths[name] = path
         try:
-            yield name, read_new_image(content, path, reading)
+            yield name, read_new_image(content, path, reading).pixels
         except UserError as error:
             skipped.append(path)
             logger.warning("skipped: %s", error)

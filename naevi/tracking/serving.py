@@ -51,7 +51,7 @@ class ServedModel(PythonModel):
             batch = enumerate(contents[start : start + segmenter.BATCH_SIZE], start=start + 1)
             try:
                 images = [
-                    read_new_image(bytes(content), f"image {number}", self._segmenter.reading)
+                    read_new_image(bytes(content), f"image {number}", self._segmenter.reading).pixels
                     for number, content in batch
                 ]
             except UserError as error:

@@ -78,7 +78,9 @@ def test_hidden_files_in_a_folder_are_skipped_wherever_the_folder_is(tmp_path: P
     assert contents(source) == [b"a/visible.png"]
 
 
-def test_links_are_followed_only_at_the_top_of_a_folder(unpacked: Path, tmp_path: Path) -> None:
+def test_links_are_followed_only_at_the_top_of_a_folder(
+    unpacked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "inbox" / "deep").mkdir(parents=True)
     (tmp_path / "inbox" / "ph2").symlink_to(unpacked)
     (tmp_path / "inbox" / "z.png").symlink_to(unpacked / "a/IMD1.PNG")
@@ -86,6 +88,19 @@ def test_links_are_followed_only_at_the_top_of_a_folder(unpacked: Path, tmp_path
     (tmp_path / "inbox" / "deep" / "circle").symlink_to(tmp_path / "inbox")
 
     assert contents(tmp_path / "inbox") == [*IMAGES, IMAGES[0]]
+    text = "is a link to a folder or to nothing, and isn't followed."
+    assert caplog.messages == [f"{tmp_path}/inbox/deep/circle {text}", f"{tmp_path}/inbox/gone.png {text}"]
+
+
+def test_an_archive_in_a_folder_is_like_its_content(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pack({"b.txt": b"b", "left/a.png": b"a"}, tmp_path / "images" / "more.zip")
+    asked: list[str] = []
+
+    files = list(read_files(tmp_path, lambda name: bool(asked.append(name)) or name.endswith(".png")))
+
+    assert files == [(f"{tmp_path}/images/left/a.png", b"a")]
+    assert asked == [f"{tmp_path}/images/b.txt", f"{tmp_path}/images/left/a.png"]
 
 
 def test_files_before_a_corrupt_byte_are_read(tmp_path: Path) -> None:

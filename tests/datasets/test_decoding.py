@@ -247,9 +247,10 @@ def test_smaller_copies_in_a_tiff_are_not_pages(full_first: bool) -> None:
 def test_a_new_image_is_read_like_the_training_images() -> None:
     content = png_16_bit(np.full((1, 1, 1), 2048, np.uint16))
 
-    assert read_new_image(content, "a", reading(white=4095)).tolist() == [[[127] * 3]]
-    assert read_new_image(encode(gray([[9]])), "a", reading(white=4095)).tolist() == [[[9] * 3]]
-    assert read_new_image(png_16_bit(np.zeros((1, 1, 1), np.uint16)), "a", reading(white=4095)).tolist() == [[[0] * 3]]
+    assert read_new_image(content, "a", reading(white=4095)).pixels.tolist() == [[[127] * 3]]
+    assert read_new_image(encode(gray([[9]])), "a", reading(white=4095)).pixels.tolist() == [[[9] * 3]]
+    black = png_16_bit(np.zeros((1, 1, 1), np.uint16))
+    assert read_new_image(black, "a", reading(white=4095)).pixels.tolist() == [[[0] * 3]]
 
 
 @pytest.mark.parametrize(("highest", "white"), [(4095, 65535), (65535, 4095), (16380, 4095)])

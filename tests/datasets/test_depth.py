@@ -148,3 +148,16 @@ def test_values_without_a_known_range_are_an_error() -> None:
     for wrong in ([-1.0, 1], [np.nan, 1], [np.inf, 1]):
         with pytest.raises(ValueError, match=r"values that are negative, infinite or undefined \(NaN\)"):
             highest_value(np.array(wrong, np.float32), 1.0)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_negative_becomes_a_positive(compression: str) -> None:
+    """PhotometricInterpretation 0 means that 0 is white."""
+    negative = encode(gray([[0, 65535, 1000]], np.uint16), "TIFF", compression=compression, tiffinfo={262: 0})
+
+    assert read(negative).tolist() == [[[65535], [0], [64535]]]
+
+
+def test_a_negative_without_a_known_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="it is a negative with floating-point pixels"):
+        read(encode(gray([[0, 0.5]], np.float32), "TIFF", tiffinfo={262: 0}))

@@ -191,6 +191,14 @@ def test_files_that_are_not_images_are_listed(error_message: ErrorMessage) -> No
     assert error_message(*many).endswith("\n  …")
 
 
+def test_a_table_with_an_unprintable_name_is_listed(error_message: ErrorMessage) -> None:
+    """Latin-1 is not UTF-8, so the name can't be written to a file."""
+    assert error_message(*pair("a"), ("labels", "caf\udce9.csv", b"image_id\na\n")) == (
+        "1 file(s) can't be used as images or masks:\n  'caf\\udce9.csv' has an unprintable character in its name. "
+        "Rename it."
+    )
+
+
 def test_undeclared_values_of_all_masks_are_listed_together(error_message: ErrorMessage) -> None:
     files = [*pair("a"), *pair("b"), *pair("c")]
     files[1] = ("masks", "masks/a.png", encode([[128, 3]]))

@@ -193,3 +193,22 @@ def test_the_environment_variable_is_not_for_own_images(
     assert caplog.messages == [
         "NAEVI_SOURCE (elsewhere) is used for PH2 only. Your images are read from data.path, data/mine."
     ]
+
+
+def test_links_to_folders_are_refused_because_dvc_does_not_follow_them(folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "a.png").touch()
+    Path("mine").mkdir()
+    Path("mine/b.png").symlink_to(folder / "elsewhere" / "a.png")
+    Path("linked").symlink_to(folder / "elsewhere")
+    for allowed in ("mine", "linked"):
+        find_own_images(HERE, allowed)
+    Path("mine/images").symlink_to(folder / "elsewhere")
+    Path("mine/gone.png").symlink_to(folder / "nowhere")
+
+    with pytest.raises(UserError) as error:
+        find_own_images(HERE, "mine")
+    assert str(error.value) == (
+        "data.path contains links to folders or to nothing, which DVC doesn't follow: mine/gone.png, mine/images. "
+        "Replace each with the folder itself. data.path may be a link, and so may single files in it."
+    )

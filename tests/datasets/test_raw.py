@@ -1,6 +1,8 @@
 """data/raw has one layout for every data set. It is written completely or not at all."""
 
+import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -137,6 +139,28 @@ def test_own_images_are_read_from_a_folder(
     assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,naevus\nb,other\n"
     assert np.array_equal(read_image(HERE.raw / "images" / "a.png"), read_image(source / "images" / "a.bmp"))
     assert set(read_mask(HERE.raw / "masks" / "a.png").ravel()) == {0, 1}
+
+
+def test_files_that_are_not_used_are_counted(
+    folder: Path, config_with: ConfigWith, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An archive inside images/ is used. Hidden files aren't counted."""
+    own = folder / "data" / "mine"
+    write_images(own, labels=None)
+    with zipfile.ZipFile(own / "images/more.zip", "w") as archive:
+        archive.write(own / "images/a.bmp", "a.bmp")
+    (own / "images/a.bmp").unlink()
+    (own / "image").mkdir()
+    for name in ("image/b.png", "labels.tsv", ".hidden.png", "a\x07.txt", os.fsdecode(b"caf\xe9.txt")):
+        (own / name).touch()
+
+    build_raw(HERE, own_images(config_with))
+
+    assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,unlabelled\nb,unlabelled\n"
+    text = "Files that are neither in images/ or masks/ nor tables (.csv), not used"
+    names = ["'a\\x07.txt'", "'caf\\udce9.txt'", "image/b.png", "labels.tsv"]
+    assert read_decisions(HERE) == [Decision(text, names, "data.path")]
+    assert caplog.messages[-1] == f"{text}: 4 ({', '.join(names)}). Parameter: data.path."
 
 
 def test_own_images_are_read_from_an_archive(folder: Path, config_with: ConfigWith) -> None:

@@ -18,7 +18,7 @@ from naevi.images import Pixels, read_image, read_mask
 from naevi.inference.predictor import write_predictor
 from naevi.inference.segmenter import load_segmenter
 from naevi.tables import decision_table, read_decisions
-from tests.datasets.image_files import encode, exif, gray, png_16_bit, with_alpha
+from tests.datasets.image_files import encode, exif, gray, palette, png_16_bit, with_alpha
 from tests.datasets.test_orientation import disk, picture
 from tests.deploy.predictors import write_predictor as write_random_predictor
 from tests.helpers import HERE
@@ -127,7 +127,7 @@ def test_a_mask_of_an_image_that_is_upside_down_is_placed_by_its_outline(build: 
     assert np.array_equal(image("a"), picture(SPOT)[::-1, ::-1])
     assert np.array_equal(mask("a"), SPOT[::-1, ::-1])
     whose = {"stored": "the EXIF orientation of their images", "shown": "their own EXIF orientation"}[drawn_on]
-    text = f"Masks read with {whose}, because the outline fits better"
+    text = f"Masks read with {whose}, because the outline fits better; check them"
     assert decisions() == [(text, 1, "a", "data.reading.orientation")]
 
 
@@ -153,7 +153,7 @@ def test_a_mask_that_fits_both_ways_is_listed_as_doubtful(build: Build, caplog: 
     assert build(pair("a", flat, encode(gray(SPOT * 255)))) == ""
 
     assert np.array_equal(mask("a"), SPOT)
-    text = "Masks that may be rotated relative to their images (EXIF orientation), kept as viewers show them"
+    text = "Masks that may be turned relative to their images (EXIF orientation), kept as viewers show them; check them"
     assert decisions() == [(text, 1, "a", "data.reading.orientation")]
     assert f"{text}: 1 (a). Parameter: data.reading.orientation." in caplog.messages
 
@@ -166,7 +166,7 @@ def test_exif_orientation_can_be_applied_or_ignored(build: Build) -> None:
     assert np.array_equal(image("a"), picture(SPOT)[::-1, ::-1])
     assert np.array_equal(mask("a"), SPOT)
     assert [row[0] for row in decisions()] == [
-        "Masks with another EXIF orientation than their images, both turned as viewers show them"
+        "Masks with another EXIF orientation than their images, both turned as viewers show them; check them"
     ]
 
     assert build(files, {"data.reading.orientation": "ignore"}) == ""
@@ -343,3 +343,47 @@ def test_folders_of_parts_are_the_split(build: Build) -> None:
     assert table.image_id.tolist() == ["test_1", "test_2", "train_1", "train_2"]
     assert table.split.tolist() == ["test", "test", "train", "train"]
     assert sorted(path.name for path in (HERE.raw / "images").iterdir()) == [f"{name}.png" for name in table.image_id]
+
+
+def test_files_that_are_left_out_do_not_affect_the_others(build: Build) -> None:
+    """Image b has no mask, but 16 bits, with which a would be nearly black. Beside mask c, mask a is ambiguous."""
+    deep = {name: png_16_bit(np.full((1, 3, 1), value, np.uint16)) for name, value in (("a", 4095), ("b", 65535))}
+    opaque = encode(with_alpha([[255, 255, 255]], [[255, 255, 255]]))
+    files = pair("a", deep["a"], opaque) | {"images/b.png": deep["b"]}
+    files["masks/c.png"] = encode(with_alpha([[255, 255, 255]], [[0, 255, 255]]))
+
+    assert build(files, {"data.mismatches": "leave-out"}) == ""
+
+    assert image("a").tolist() == [[[255] * 3] * 3]
+    assert mask("a").tolist() == [[1, 1, 1]]
+    assert sorted(path.name for path in HERE.raw.rglob("*") if path.is_file()) == [
+        "a.png",
+        "a.png",
+        "decisions.csv",
+        "labels.csv",
+        "reading.json",
+    ]
+
+
+COLORS = [(255, 0, 0), (0, 0, 0), (1, 1, 1)]  # red, and two grays that are declared values as well
+THREE_CLASSES = {"data.classes": {"skin": 0, "lesion": 1, "ulcer": 2}}
+
+
+def test_all_masks_with_a_palette_are_read_in_one_way(build: Build) -> None:
+    """Mask a has no red pixel, so its gray levels 0 and 1 are declared, but b can be read by indices only."""
+    masks = {"a": encode(palette([[1, 2, 2]], COLORS)), "b": encode(palette([[0, 1, 2]], COLORS))}
+
+    assert build(pair("a", mask=masks["a"]) | pair("b", mask=masks["b"]), THREE_CLASSES) == ""
+
+    assert mask("a").tolist() == [[1, 2, 2]]
+    assert mask("b").tolist() == [[0, 1, 2]]
+    text = "Masks with a palette, read by its indices, because others have colors without a class"
+    assert decisions() == [(text, 1, "a", "data.classes")]
+
+
+def test_masks_with_a_palette_of_declared_gray_levels_are_read_by_them(build: Build) -> None:
+    assert build(pair("a", mask=encode(palette([[1, 2, 2]], COLORS))), THREE_CLASSES) == ""
+
+    assert mask("a").tolist() == [[0, 1, 1]]
+    assert decisions() == []
+    assert not list(HERE.raw.rglob("*.indices"))

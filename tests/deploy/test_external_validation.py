@@ -15,6 +15,7 @@ from naevi.errors import UserError
 from naevi.files import read_json
 from naevi.images import write_image
 from naevi.workspace import Workspace
+from tests.datasets.image_files import encode, gray
 from tests.deploy.predictors import write_predictor
 
 pytestmark = pytest.mark.slow
@@ -43,13 +44,24 @@ def clinic(
     return tmp_path
 
 
-def validate(clinic: Path, out: str, *, force: bool = False, keep_empty_masks: bool = True) -> None:
+KEEP_EMPTY = "preprocess.empty_masks=keep"
+
+
+def validate(clinic: Path, out: str, *assignments: str, force: bool = False) -> None:
     folders = (clinic / "predictor", clinic / "images", clinic / "masks", clinic / "labels.csv")
-    validate_model(Workspace(Path()), *folders, Path(out), force=force, keep_empty_masks=keep_empty_masks)
+    validate_model(Workspace(Path()), *folders, Path(out), force=force, assignments=assignments)
+
+
+def problem(clinic: Path, *assignments: str) -> str:
+    """Return why these images can't be validated."""
+    with pytest.raises(UserError) as error:
+        validate(clinic, "out", *assignments)
+    assert not list(clinic.glob("out*"))
+    return str(error.value)
 
 
 def test_scores_and_report_need_no_repository(clinic: Path) -> None:
-    validate(clinic, "new/out")
+    validate(clinic, "new/out", KEEP_EMPTY)
 
     out = Workspace(clinic / "new/out")
     scores = read_json(out.metrics)
@@ -64,14 +76,14 @@ def test_scores_and_report_need_no_repository(clinic: Path) -> None:
 
 
 def test_the_same_images_give_the_same_bytes_with_force(clinic: Path) -> None:
-    validate(clinic, "out")
+    validate(clinic, "out", KEEP_EMPTY)
     out = Workspace(clinic / "out")
     before = [path.read_bytes() for path in (out.metrics, out.per_image, out.report_md)]
     out.metrics.write_text("{}", encoding="utf-8")
 
     with pytest.raises(UserError, match=r"^--out out already exists\. Choose a new name, or overwrite it with --for"):
         validate(clinic, "out")
-    validate(clinic, "out", force=True)
+    validate(clinic, "out", KEEP_EMPTY, force=True)
 
     assert [path.read_bytes() for path in (out.metrics, out.per_image, out.report_md)] == before
 
@@ -86,10 +98,67 @@ def test_force_never_removes_other_files(clinic: Path) -> None:
 
 
 def test_empty_masks_are_an_error_unless_kept(clinic: Path) -> None:
-    with pytest.raises(UserError, match="1 mask"):
-        validate(clinic, "out", keep_empty_masks=False)
+    assert problem(clinic) == (
+        "1 mask(s) contain only background: 3. Set preprocess.empty_masks to keep, fix the masks, or remove them and "
+        "their images. Here, parameters are set with --set-param preprocess.empty_masks=…"
+    )
 
-    assert not list(clinic.glob("out*"))
+
+def test_files_can_be_read_in_another_way(clinic: Path) -> None:
+    """The masks have the values 0 and 1, and one is missing."""
+    for index in range(4):
+        synthetic = synthetic_image(index, height=64, width=96, seed=3)
+        write_image(clinic / "masks" / f"{index}.png", synthetic.mask)
+    (clinic / "masks" / "3.png").unlink()
+    one = "data.classes.lesion=1"
+
+    assert problem(clinic, one).endswith("Here, parameters are set with --set-param data.mismatches=…")
+    assert "undeclared values: 1 in" in problem(clinic, "data.mismatches=leave-out", "data.extra_rows=ignore")
+    assert problem(clinic, "data.mismatches=leave-out").endswith("set with --set-param data.classes.lesion=…")
+    validate(clinic, "out", one, "data.mismatches=leave-out")
+
+    assert read_json(Workspace(clinic / "out").metrics)["images"] == 3
+
+
+def test_other_parameters_and_values_are_refused(clinic: Path) -> None:
+    assert problem(clinic, "train.lr=1").startswith(
+        "--set-param can't set 'train.lr=1'. Use one of data.columns.image,"
+    )
+    assert problem(clinic, "data.mismatches").startswith("--set-param can't set 'data.mismatches'.")
+    assert problem(clinic, "data.mismatches=ignore") == (
+        "--set-param has 1 problem(s):\n  data.mismatches: Input should be 'refuse' or 'leave-out'; got 'ignore'"
+    )
+    assert problem(clinic, "data.classes.skin=255", "data.classes.lesion=0") == (
+        "--set-param gives the classes the values {'skin': 255, 'lesion': 0}. Each class needs a value of its own, in "
+        "the order of the model's values {'skin': 0, 'lesion': 255}."
+    )
+
+
+def test_images_with_another_range_than_the_training_images_are_refused(clinic: Path) -> None:
+    """12 bits of 16 would be nearly black, as in `predict`."""
+    (clinic / "images" / "0.png").write_bytes(encode(gray(np.full((64, 96), 4095), np.uint16)))
+
+    assert "images/0.png can't be read as an image: its largest value is 4095, but white was 65535" in problem(clinic)
+
+
+def test_folders_above_the_images_have_no_meaning(clinic: Path) -> None:
+    """The images are in a folder named test, the masks in a folder named dev."""
+    for part, name in (("test", "images"), ("dev", "masks")):
+        (clinic / part).mkdir()
+        (clinic / name).rename(clinic / part / name)
+
+    validate_model(
+        Workspace(Path()),
+        clinic / "predictor",
+        clinic / "test" / "images",
+        clinic / "dev" / "masks",
+        None,
+        Path("out"),
+        force=False,
+        assignments=[KEEP_EMPTY],
+    )
+
+    assert read_json(Workspace(clinic / "out").metrics)["images"] == 4
 
 
 def test_missing_folders_are_named(clinic: Path) -> None:
