@@ -10,7 +10,7 @@ from naevi.files import atomic_folder, write_csv
 from naevi.preprocessing.near_duplicates import near_duplicate_warnings
 from naevi.preprocessing.prepare import Prepared
 from naevi.preprocessing.statistics import statistics_by_diagnosis
-from naevi.preprocessing.vanished import MIN_PIXELS, suggest_size
+from naevi.preprocessing.vanished import MAX_SIZE, MIN_PIXELS, suggest_size
 from naevi.tables import Decision, decision_table, describe_decisions, read_decisions
 from naevi.workspace import Workspace
 
@@ -57,8 +57,9 @@ def preprocess_decisions(prepared: Prepared, settings: PreprocessConfig) -> list
         text = f"Masks with lesions of fewer than {MIN_PIXELS} pixels at native size, possibly mistakes; check them"
         decisions.append(Decision(text, _ids(prepared.vanished[minute]), "preprocess.size"))
     if len(small := prepared.vanished[~minute]):
-        size = suggest_size(small, prepared.image_table)
-        text = f"Lesions with fewer than {MIN_PIXELS} pixels at {settings.size} px; {size} px would keep them"
+        size = suggest_size(small)
+        text = f"{size} px would keep them" if size else f"not even {MAX_SIZE} px would keep all of them"
+        text = f"Lesions with fewer than {MIN_PIXELS} pixels at {settings.size} px; {text}"
         decisions.append(Decision(text, _ids(small), "preprocess.size"))
     pairs = prepared.near_duplicates
     in_pairs = sorted({*pairs["first"], *pairs["second"]})

@@ -39,6 +39,7 @@ IMAGE_TABLE_COLUMNS = [
 ]
 # A corner is a square with this fraction of the side. It is dark below this fraction of the image's median gray.
 CORNER_SIDE, DARK_FRACTION = 1 / 20, 0.4
+SMALLEST_FRACTION = 1e-6  # of a mask that isn't empty, because fractions are rounded to six digits
 
 
 class Prepared(NamedTuple):
@@ -66,7 +67,7 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
     group            shared by images that must stay in one part: near-duplicates and groups in labels.csv
     split or fold    if labels.csv has the column
     height, width    native size in px
-    lesion_fraction  fraction of the native frame that isn't background, 0..1
+    lesion_fraction  fraction of the native frame that isn't background, 0..1; 0 only if the mask is empty
     touches_frame    whether the lesion reaches the border
     dark_corners     0..4, as a dermatoscope causes them
     sha256           of the prepared image and mask
@@ -137,8 +138,7 @@ def _prepare_image(raw: Path, prepared: Path, image_id: str, *, size: int, names
         "image_id": image_id,
         "height": height,
         "width": width,
-        "empty": not mask.any(),
-        "lesion_fraction": round(np.count_nonzero(mask) / mask.size, 6),
+        "lesion_fraction": max(round(np.count_nonzero(mask) / mask.size, 6), SMALLEST_FRACTION * mask.any()),
         "touches_frame": bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
         "dark_corners": _dark_corners(small_image),
         "sha256": _sha256_of_both(small_image, small_mask),
@@ -159,7 +159,7 @@ def _dark_corners(image: Pixels) -> int:
 
 
 def _check_empty(image_table: pd.DataFrame, empty_masks: str) -> None:
-    empty = image_table["empty"]
+    empty = image_table.lesion_fraction == 0
     if empty.all():
         raise UserError(
             f"All {len(image_table)} masks contain only background, the smallest value of data.classes. "

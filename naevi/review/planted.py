@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from naevi.images import Pixels
 from naevi.review.edges import Masks
 from naevi.review.evidence import TURNS, TURNS_OF_ANY_SHAPE, LogOdds, mask_evidence, move_mask
-from naevi.review.expectation import FOLDS, fit_logistic
+from naevi.review.expectation import fit_logistic
 from naevi.review.swaps import Swaps
 
 SEED = 1
@@ -38,7 +38,7 @@ def find_mistakes(
         result = np.zeros((len(KINDS), len(masks)))
         for number, kind in enumerate(KINDS):
             wrong = planted[planted.kind == kind]
-            for fold in range(FOLDS):
+            for fold in np.unique(folds):
                 kept, outside = folds != fold, folds[wrong.image] != fold
                 result[number, ~kept] = _log_odds(values[kept], wrong.loc[outside, names].to_numpy(), values[~kept])
     return given.assign(kind=np.array(KINDS)[result.argmax(axis=0)], mistake=result.max(axis=0))

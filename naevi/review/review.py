@@ -8,13 +8,14 @@ import pandas as pd
 from naevi.config import DataConfig
 from naevi.rendering.data_sets import DATASET_NAMES, SYNTHETIC_LABEL
 from naevi.review.page import write_review
-from naevi.review.suspicion import count_reasons, image_checks, number_flagged
+from naevi.review.suspicion import NOT_COMPARED, are_compared, count_reasons, image_checks, number_flagged
 from naevi.tables import SUMMARY, read_decisions
 from naevi.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 ORIENTATION = "data.reading.orientation"
+CHECK = "; check them"  # how the text of a decision ends if each of its images needs a look
 
 
 def review_data(
@@ -34,7 +35,7 @@ def review_data(
     findings = [
         (item, f"{decision}.")
         for decision, items, parameter in read_decisions(workspace)
-        if parameter == ORIENTATION
+        if parameter == ORIENTATION and decision.endswith(CHECK)
         for item in items
     ]
     orientation = pd.DataFrame(findings, columns=["image_id", "text"])
@@ -57,8 +58,8 @@ def review_data(
 def _summary(workspace: Workspace, checks: pd.DataFrame) -> str:
     """Return a sentence about the number of images for each reason."""
     page = workspace.relative(workspace.review_html)
-    flagged = number_flagged(checks)
+    flagged, missing = number_flagged(checks), "" if are_compared(checks) else f" {NOT_COMPARED}"
     if not flagged:
-        return f"review: no image has a reason for a closer look. {page} shows all of them."
+        return f"review: no image has a reason for a closer look. {page} shows all of them.{missing}"
     text = ", ".join(f"{reason.name} {number}" for reason, number in count_reasons(checks))
-    return f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}."
+    return f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}.{missing}"

@@ -18,6 +18,10 @@ from naevi.review.planted import find_mistakes
 from naevi.review.reasons import Reason
 
 MIN_IMAGES = 12  # with a lesion; with fewer, masks aren't compared with images
+NOT_COMPARED = (
+    f"The masks weren't compared with the images. This needs at least {MIN_IMAGES} images whose masks contain a "
+    "lesion, and no more than half of them in one group."
+)
 MISTAKES = 0.02  # assumed share of wrong masks, the prior of each mask's probability
 FLAGGED = 0.2  # lowest probability of a mistake that is a reason
 EXPLAINED = 0.5  # lowest share of the misfit that an alternative must remove to be named
@@ -80,6 +84,11 @@ def number_flagged(checks: pd.DataFrame) -> int:
     return int((checks.reasons != "").sum())
 
 
+def are_compared(checks: pd.DataFrame) -> bool:
+    """Return whether masks were compared with images. `checks` is the result of `image_checks`."""
+    return bool(checks.mistake.notna().any())
+
+
 def count_reasons(checks: pd.DataFrame) -> list[tuple[Reason, int]]:
     """Return the reasons that occur, in their order, and the number of images with each."""
     numbers = [(reason, int((checks[reason.name] > 0).sum())) for reason in reasons.REASONS]
@@ -103,16 +112,20 @@ def read_small(prepared: Path, ids: list[str]) -> tuple[Pixels, NDArray[np.bool_
 
 
 def _check_masks(images: Pixels, foreground: NDArray[np.bool_], image_table: pd.DataFrame) -> pd.DataFrame:
-    """Return the evidence for each mask and the probability of a mistake; empty for masks without foreground."""
+    """Return the evidence for each mask and the probability of a mistake; empty for masks without foreground.
+
+    Nothing is computed for few images, or if a fold has most of them, because the others would be too few to compare.
+    """
     table = pd.DataFrame({"dice": np.nan, "mistake": np.nan}, index=range(len(images)))
     usable = np.flatnonzero(foreground.any(axis=(1, 2)) & ~foreground.all(axis=(1, 2)))
-    if len(usable) < MIN_IMAGES:
-        return table
     groups = image_table.get("group", image_table.image_id).iloc[usable].tolist()
+    folds = assign_folds(groups)
+    if len(usable) < MIN_IMAGES or np.bincount(folds).max() > len(usable) / 2:
+        return table
     square = (image_table.height == image_table.width).to_numpy()[usable]
     log_odds = expected_foreground(images[usable], foreground[usable], groups)
     masks = foreground[usable].astype(np.float32)
-    evidence = find_mistakes(images[usable], log_odds, masks, square, assign_folds(groups))
+    evidence = find_mistakes(images[usable], log_odds, masks, square, folds)
     evidence["mistake"] = sigmoid(evidence["mistake"].to_numpy() + np.log(MISTAKES / (1 - MISTAKES)))
     evidence["partner"] = usable[evidence.partner]
     return evidence.set_index(usable).reindex(table.index)

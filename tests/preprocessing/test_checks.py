@@ -101,3 +101,17 @@ def test_the_digest_of_the_data_set_depends_on_images_masks_and_labels(tmp_path:
     after = prepare_all(write_raw(tmp_path / "after", {"a": (image, mask)}, diagnosis=diagnosis), settings).digest
 
     assert after != before
+
+
+def test_lesions_that_no_size_keeps_are_listed_without_advice(tmp_path: Path) -> None:
+    """16 px of 3000 x 3000 need sqrt(10 * 9,000,000 / 16) = 2,372 px, but 2048 is the largest size."""
+    mask = np.zeros((3000, 3000), np.uint8)
+    mask[100:104, 100:104] = 1
+    workspace = write_raw(tmp_path, {"a": (np.zeros((3000, 3000, 3), np.uint8), mask)})
+    settings = settings_with(32)
+
+    decisions = check_data(workspace, prepare_all(workspace, settings), settings)["decisions"]
+
+    assert [row["decision"] for row in decisions] == [
+        "Lesions with fewer than 10 pixels at 32 px; not even 2048 px would keep all of them"
+    ]

@@ -153,3 +153,13 @@ def test_a_missing_file_is_an_error(tmp_path: Path, subfolder: str) -> None:
 
     with pytest.raises(UserError, match=f"{subfolder}/a.png can't be read as an image: .*No such file"):
         prepare_raw(workspace)
+
+
+def test_the_fraction_is_zero_only_for_an_empty_mask(tmp_path: Path) -> None:
+    """1 of 3,000,000 pixels is 0.0000003, which six digits can't show."""
+    one = np.zeros((1500, 2000), np.uint8)
+    one[700, 700] = 1
+    image = np.zeros((1500, 2000, 3), np.uint8)
+    workspace = write_raw(tmp_path, {"one": (image, one), "none": (image, one * 0)})
+
+    assert prepare_raw(workspace, empty_masks="keep").lesion_fraction.tolist() == [1e-6, 0]

@@ -50,10 +50,47 @@ def test_several_small_regions_of_one_class_are_found() -> None:
     assert rows[0]["pixels_at_size"] > 10
 
 
-def test_the_suggested_size_keeps_the_smallest_lesion() -> None:
-    """36 px need sqrt(10 * 480,000 / 36) = 365.1 px, so 384."""
-    vanished = pd.DataFrame([("a", "lesion", 36, 0), ("b", "lesion", 100, 4)], columns=COLUMNS)
-    image_table = pd.DataFrame({"image_id": ["a", "b"], "height": 600, "width": 800})
+def test_the_size_that_is_needed_keeps_enough_pixels() -> None:
+    """36 px need sqrt(10 * 480,000 / 36) = 365.1 px, so 384. 25 px need 438.2 px, so 448."""
+    (six,) = small(mask_with((100, 100, 6, 1)))
+    (five,) = small(mask_with((100, 100, 5, 1)))
 
-    assert suggest_size(vanished, image_table) == 384
-    assert suggest_size(vanished.assign(pixels=1), image_table) == 2048
+    assert (six["size_needed"], five["size_needed"]) == (384, 448)
+
+
+def test_a_thin_lesion_needs_more_than_its_area_tells() -> None:
+    """A line of 1 x 200 px has 10.7 px at 160 by its area, but it covers no pixel there by half."""
+    mask = mask_with()
+    mask[300, 100:300] = 1
+    (row,) = small(mask)
+    needed = row["size_needed"]
+
+    assert row["pixels_at_size"] == 0
+    assert needed > 160
+    assert np.count_nonzero(resize_mask(mask, (needed, needed), 3)) >= 10
+
+
+def test_diagonal_pixels_are_one_lesion() -> None:
+    mask = mask_with()
+    steps = np.arange(200)
+    mask[100 + steps, 100 + steps] = 1
+    (row,) = small(mask)
+
+    assert row["pixels"] == 200
+
+
+def test_some_lesions_are_too_small_for_any_size() -> None:
+    """16 px of 4000 x 3000 need sqrt(10 * 12,000,000 / 16) = 2,739 px. 9 px have no shape at the native size."""
+    mask = np.zeros((3000, 4000), np.uint8)
+    mask[100:104, 100:104] = 1
+    (row,) = small(mask)
+    (minute,) = small(mask_with((100, 100, 3, 1)))
+
+    assert (row["size_needed"], minute["size_needed"]) == (0, 0)
+
+
+def test_the_suggested_size_is_enough_for_all() -> None:
+    table = pd.DataFrame([("a", "lesion", 36, 0, 384), ("b", "lesion", 100, 4, 224)], columns=COLUMNS)
+
+    assert suggest_size(table) == 384
+    assert suggest_size(table.assign(size_needed=[384, 0])) == 0

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from naevi.review import reasons
-from naevi.review.suspicion import image_checks
+from naevi.review.suspicion import are_compared, image_checks
 from tests.review.data import NO_PAIRS, NOTHING_VANISHED, Images, make_images, write_prepared
 
 MOVED = 12  # px of 64
@@ -83,6 +83,21 @@ def test_the_least_similar_pair_counts_less_than_a_copy(tmp_path: Path) -> None:
     checks = checks_of(tmp_path, make_images(6), pairs=pd.DataFrame(rows, columns=NO_PAIRS.columns))
 
     assert checks[reasons.DUPLICATE.name].tolist() == [0.6, 0.6, 0.97, 0.97, 0, 0]
+
+
+@pytest.mark.parametrize("groups", [["one"] * 14, ["large"] * 8 + list("abcdef")])
+def test_images_of_one_group_are_not_compared_with_each_other(tmp_path: Path, groups: list[str]) -> None:
+    table = write_prepared(tmp_path, make_images(14)).assign(group=groups)
+    checks = image_checks(tmp_path, table, NO_PAIRS, NOTHING_VANISHED)
+
+    assert not are_compared(checks)
+
+
+def test_two_groups_are_compared_with_each_other(tmp_path: Path) -> None:
+    table = write_prepared(tmp_path, make_images(14)).assign(group=["one", "two"] * 7)
+    checks = image_checks(tmp_path, table, NO_PAIRS, NOTHING_VANISHED)
+
+    assert checks.mistake.notna().all()
 
 
 def test_few_images_are_checked_by_their_tables_only(tmp_path: Path) -> None:
