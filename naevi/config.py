@@ -124,9 +124,14 @@ class DataConfig(Section):
 
     def data_set(self) -> str:
         """Return the name of the data set in reports and MLflow."""
-        if self.source != "folder":
-            return self.source
-        return Path(self.path).name.partition(".")[0] or "folder" if self.name == "auto" else self.name
+        return data_set_name(self.source, self.path, self.name)
+
+
+def data_set_name(source: str, path: str, name: str) -> str:
+    """Return the name of a data set from the parameters data.source, data.path and data.name."""
+    if source != "folder":
+        return source
+    return Path(path).name.partition(".")[0] or "folder" if name == "auto" else name
 
 
 class PreprocessConfig(Section):

@@ -71,6 +71,10 @@ class Record(NamedTuple):
         """Return the MD5 of every output and dependency by path. `record_problems` finds paths with several MD5s."""
         return {path: md5 for stage in self.stages.values() for path, md5 in stage.deps.items()} | self.outs
 
+    def md5(self, workspace: Workspace, path: Path) -> str:
+        """Return the MD5 of an output, or "" if the record lacks it."""
+        return self.outs.get(workspace.relative(path), "")
+
     @property
     def code(self) -> dict[str, str]:
         """Return the MD5 of all code by path."""

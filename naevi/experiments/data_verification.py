@@ -9,10 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pathspec import GitIgnoreSpec
-
 from naevi.config import read_yaml
-from naevi.digests import file_digest, path_md5
+from naevi.digests import file_digest, folder_files, path_md5
 from naevi.errors import UserError, first_ten
 from naevi.experiments.repository import cache_folder, run_command
 from naevi.progress import progress
@@ -57,20 +55,21 @@ def verify_data(workspace: Workspace) -> DataCheck:
     code: Wrong = {}
     for locked, files in members.items():
         here, there = workspace.root / locked.path, _cached(cache, locked.md5)
-        if locked.is_output and not here.exists() and not there.exists():
+        in_git = locked.path in tracked
+        if locked.is_output and not in_git and not here.exists() and not there.exists():
             absent.append(locked.path)
             continue
         if files is None:
             wrong = _folder_problems(workspace, locked, there)
         else:
-            wrong = _file_problems(workspace, locked, files, digests)
+            wrong = _file_problems(workspace, locked, files, digests, in_git=in_git)
             damaged = [path for path in (_cached(cache, md5) for md5 in files.values()) if _is_damaged(digests, path)]
             wrong[DAMAGED] = [_shorten(workspace, path) for path in dict.fromkeys(damaged)]
         if locked.path.startswith(CODE):
             for kind, names in wrong.items():
                 code.setdefault(kind, []).extend(names)
         elif text := _describe(wrong):
-            problems.append(f"{_name(locked)}. {text} {_remedy(locked, wrong, locked.path in tracked, there.exists())}")
+            problems.append(f"{_name(locked)}. {text} {_remedy(locked, wrong, in_git, there.exists())}")
     if text := _describe(code):
         problems.append(f"Code. {text} Run `dvc repro`, or undo the change with `git restore`.")
     return DataCheck(problems, len(digests), absent)
@@ -125,18 +124,21 @@ def _is_damaged(digests: dict[Path, str], cached: Path) -> bool:
     return cached in digests and digests[cached] != cached.parent.name + cached.name
 
 
-def _file_problems(workspace: Workspace, locked: LockedPath, files: dict[str, str], digests: dict[Path, str]) -> Wrong:
-    """Return the problems of a file or of the files of a folder in the workspace."""
+def _file_problems(
+    workspace: Workspace, locked: LockedPath, files: dict[str, str], digests: dict[Path, str], *, in_git: bool
+) -> Wrong:
+    """Return the problems of a file or of the files of a folder in the workspace. `in_git` says if git tracks it.
+
+    An output may be absent if only DVC keeps it.
+    """
     here = workspace.root / locked.path
     if not here.exists():
-        return {MISSING: [] if locked.is_output else [locked.path]}
-    ignore = workspace.root / ".dvcignore"
-    ignored = GitIgnoreSpec.from_lines(ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else [])
-    present = [path.relative_to(workspace.root).as_posix() for path in here.rglob("*") if path.is_file()]
+        return {MISSING: [] if locked.is_output and not in_git else [locked.path]}
+    present = {f"{locked.path}/{name}" for name in folder_files(workspace, locked.path)}
     return {
         CHANGED: [name for name, md5 in files.items() if digests.get(workspace.root / name, md5) != md5],
         MISSING: [name for name in files if workspace.root / name not in digests],
-        ADDED: sorted(set(present) - set(files) - set(ignored.match_files(present))) if locked.is_output else [],
+        ADDED: sorted(present - set(files)) if locked.is_output else [],
     }
 
 

@@ -40,6 +40,7 @@ class NamedResult:
         predictions: reads its predictions; None if there are none.
         data_set: its data set, as far as it is known.
         has_record: whether a dvc.lock or record.json describes it.
+        predictor: the MD5 of data/predictor in its record, "" if it isn't known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class NamedResult:
     predictions: ReadPrediction | None = None
     data_set: DataSet = UNKNOWN_DATA_SET
     has_record: bool = True
+    predictor: str = ""
 
 
 def load_result(workspace: Workspace, name: str) -> NamedResult:
@@ -58,13 +60,13 @@ def load_result(workspace: Workspace, name: str) -> NamedResult:
     the one that its record lists.
     """
     if name == WORKSPACE:
-        table, data_set = read_workspace_result(workspace)
-        return NamedResult(name, table, _from_folder(workspace.predictions), data_set)
+        table, data_set, predictor = read_workspace_result(workspace)
+        return NamedResult(name, table, _from_folder(workspace.predictions), data_set, predictor=predictor)
     if name in published_names(workspace):
         return _published_result(workspace, name)
     revision = _find_revision(workspace, name)
-    result = result_at(workspace, name, revision)
-    return NamedResult(name, result.per_image, _from_cache(workspace, revision), result.data_set, result.has_record)
+    result, predictions = result_at(workspace, name, revision), _from_cache(workspace, revision)
+    return NamedResult(name, result.per_image, predictions, result.data_set, result.has_record, result.predictor)
 
 
 def check_data_sets(a: NamedResult, b: NamedResult) -> None:
@@ -108,7 +110,7 @@ def _published_result(workspace: Workspace, name: str) -> NamedResult:
     revisions = [revision for other, revision in experiment_revisions(workspace) if other == experiment_name(name)]
     same = [revision for revision in revisions if bytes_at(workspace, revision, path) == published.per_image]
     predictions = _from_cache(workspace, same[0]) if same else None
-    return NamedResult(name, table, predictions, published.data_set, published.has_record)
+    return NamedResult(name, table, predictions, published.data_set, published.has_record, published.predictor)
 
 
 def _find_revision(workspace: Workspace, name: str) -> str:

@@ -14,7 +14,7 @@ from naevi.experiments.statistics import (
     pair_results,
 )
 from naevi.record import check_result, read_record
-from naevi.results.data_sets import DataSet
+from naevi.results.data_sets import DataSet, are_versions, data_set_labels
 from naevi.tracking.artifacts import run_problems
 from naevi.tracking.registry import (
     Champion,
@@ -68,13 +68,22 @@ def roll_back(workspace: Workspace) -> str:
 
 
 def _find_run(workspace: Workspace, candidate: NamedResult) -> FinishedResult:
-    """Return the newest run in MLflow that has these scores and a model. Raises UserError if its files have changed."""
+    """Return the newest run in MLflow that has these scores and this predictor.
+
+    Results of earlier versions have no record of their predictor. Raises UserError if there is no such run, if it has
+    no model, or if its files have changed.
+    """
     scores = _scores(candidate.per_image)
-    same = [result for result in finished_results(workspace) if _scores(result.per_image) == scores]
+    same = [
+        result
+        for result in finished_results(workspace)
+        if _scores(result.per_image) == scores
+        and (candidate.predictor == result.predictor or not candidate.predictor or not result.predictor)
+    ]
     if not same:
         raise UserError(
-            f"MLflow has no run with the scores of {candidate.name}. Record it with `make verify`, or with `make ui` "
-            "if it is in the workspace."
+            f"MLflow has no run with the scores and the model of {candidate.name}. Record it with `make verify`, or "
+            "with `make ui` if it is in the workspace."
         )
     usable = [result for result in same if result.model]
     if not usable:
@@ -94,7 +103,10 @@ def _scores(per_image: pd.DataFrame) -> str:
 def _compare_with_champion(
     workspace: Workspace, champion: Champion, candidate: NamedResult, *, force: bool
 ) -> tuple[str, bool]:
-    """Return the result of `_is_better`. With `force`, the comparison is skipped if the champion's files are lost."""
+    """Return the result of `_is_better`.
+
+    With `force`, there is no comparison if the champion's files are lost, or if it was measured on other images.
+    """
     name = f"the champion (version {champion.version})"
     try:
         per_image = read_per_image(workspace, champion.run)
@@ -105,6 +117,15 @@ def _compare_with_champion(
             ) from error
         return f"{candidate.name} was not compared with {name}, because the champion's files are lost.", False
     current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
+    if are_versions(current.data_set, candidate.data_set):
+        versions = data_set_labels([current.data_set, candidate.data_set])
+        reason = f"images or masks were changed in between: {versions[0]} became {versions[1]}."
+        if not force:
+            raise UserError(
+                f"{candidate.name} can't be compared with {name}: {reason} To promote it without a comparison, use "
+                "FORCE=1."
+            )
+        return f"{candidate.name} was not compared with {name}: {reason}", False
     return _is_better(workspace, current, candidate)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from typing import Any, NamedTuple
 
 from naevi.errors import UserError
@@ -19,6 +20,8 @@ from naevi.results.folders import (
     write_published,
 )
 from naevi.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 DEFAULT = "default"
 # What determines a result. dvc.lock contains the hashes of the data.
@@ -93,12 +96,12 @@ class _Row(NamedTuple):
 
 
 def results_table(workspace: Workspace) -> str:
-    """Return a Markdown table of the committed default and the published results, best Dice first.
+    """Return a Markdown table of the published results and of the result in the workspace, which is named default.
 
-    If they are of several data sets, the results of the default's data set come first, and a column names the data set.
-    Results without a record are marked.
+    The best Dice comes first. If they are of several data sets, the results of the default's data set come first, and a
+    column names the data set. Results without a record are marked.
     """
-    _, data_set = read_workspace_result(workspace)
+    data_set = read_workspace_result(workspace).data_set
     rows = [_Row(DEFAULT, read_json(workspace.metrics), data_set, has_record=True)]
     rows += [_Row(each.name, each.metrics, each.data_set, each.has_record) for each in read_all_published(workspace)]
     labels = dict(zip([row.name for row in rows], data_set_labels([row.data_set for row in rows]), strict=True))
@@ -118,7 +121,10 @@ def results_table(workspace: Workspace) -> str:
 
 
 def update_readme(workspace: Workspace) -> None:
-    """Replace the table between its two marks in the README; raises UserError if a mark is missing."""
+    """Replace the table between its two marks in the README; raises UserError if a mark is missing.
+
+    The row default is the result in the workspace. Warns if it isn't committed.
+    """
     readme = workspace.root / "README.md"
     before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN_MARK)
     _, end, after = rest.partition(END_MARK)
@@ -127,6 +133,14 @@ def update_readme(workspace: Workspace) -> None:
             f"{readme} has no place for the table. Add the lines {BEGIN_MARK.strip()} and {END_MARK.strip()}."
         )
     write_text(readme, before + begin + results_table(workspace) + end + after)
+    metrics = workspace.relative(workspace.metrics)
+    if bytes_at(workspace, "HEAD", metrics) != workspace.metrics.read_bytes():
+        logger.warning(
+            "%s isn't the committed one, so the row %s is a result that isn't committed yet. Commit it together with "
+            "the README. If it is an experiment, run `git restore .` and `dvc checkout`.",
+            metrics,
+            DEFAULT,
+        )
 
 
 def format_score(score: dict[str, float]) -> str:

@@ -22,6 +22,7 @@ class RevisionResult(NamedTuple):
     per_image: pd.DataFrame
     data_set: DataSet
     has_record: bool
+    predictor: str  # MD5 of data/predictor in its record, "" if it isn't known
 
 
 def record_at(workspace: Workspace, revision: str) -> Record | None:
@@ -64,7 +65,8 @@ def result_at(workspace: Workspace, name: str, revision: str) -> RevisionResult:
     if metrics is not None:
         check_scores(f"{workspace.relative(workspace.metrics)} of {name}", metrics, table)
     data_set = data_set_at(workspace, revision, record) if record else DataSet(table_source(table))
-    return RevisionResult(content or b"", table, data_set, record is not None)
+    predictor = record.md5(workspace, workspace.predictor) if record else ""
+    return RevisionResult(content or b"", table, data_set, record is not None, predictor)
 
 
 def data_set_at(workspace: Workspace, revision: str, record: Record) -> DataSet:

@@ -1,5 +1,7 @@
 """The result in the workspace, checked against its dvc.lock."""
 
+from typing import NamedTuple
+
 import pandas as pd
 
 from naevi.errors import UserError
@@ -10,8 +12,16 @@ from naevi.results.per_image import check_scores, parse_per_image
 from naevi.workspace import Workspace
 
 
-def read_workspace_result(workspace: Workspace) -> tuple[pd.DataFrame, DataSet]:
-    """Return the content of the workspace's per_image.csv, and its data set.
+class WorkspaceResult(NamedTuple):
+    """The result in the workspace."""
+
+    per_image: pd.DataFrame
+    data_set: DataSet
+    predictor: str  # MD5 of data/predictor in its record, "" if the record lacks it
+
+
+def read_workspace_result(workspace: Workspace) -> WorkspaceResult:
+    """Return the result in the workspace.
 
     Raises UserError if there is no result, if its stages don't belong together, if its scores aren't those that
     dvc.lock lists, or if they contradict each other.
@@ -30,4 +40,5 @@ def read_workspace_result(workspace: Workspace) -> tuple[pd.DataFrame, DataSet]:
             "the change with `git restore`."
         )
     check_scores(workspace.relative(workspace.metrics), workspace.metrics.read_bytes(), table)
-    return table, recorded_data_set(record, read_json(workspace.data_statistics))
+    data_set = recorded_data_set(record, read_json(workspace.data_statistics))
+    return WorkspaceResult(table, data_set, record.md5(workspace, workspace.predictor))

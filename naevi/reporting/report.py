@@ -44,6 +44,7 @@ from naevi.workspace import Workspace
 def shown_files(workspace: Workspace, config: Config) -> list[Path]:
     """Return the files and folders of a cross-validation that its report shows."""
     return [
+        workspace.raw,
         workspace.data_statistics,
         workspace.image_table,
         *(workspace.model(name) for name in config.model_names()),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from naevi.config import data_set_name
 from naevi.record import Record
 
 UNKNOWN = "unknown"
@@ -28,11 +29,14 @@ UNKNOWN_DATA_SET = DataSet()
 def recorded_data_set(record: Record, statistics: Mapping[str, Any] | None) -> DataSet:
     """Return the data set of a record. `statistics` is the content of its reports/data.json, if there is one.
 
-    Results without data.path have no name for own images.
+    Results without data.path have no name for own images. The parameters of other sections aren't read, because early
+    records have some that this version doesn't know.
     """
-    data = record.config.data
-    named = data.source != "folder" or "data.path" not in record.lacking
-    return DataSet(data.source, data.data_set() if named else "", (statistics or {}).get("digest") or "")
+    data = record.values.get("data", {})
+    source = str(data.get("source", ""))
+    named = source != "folder" or "path" in data
+    name = data_set_name(source, str(data.get("path", "")), str(data.get("name", "auto"))) if named else ""
+    return DataSet(source, name, (statistics or {}).get("digest") or "")
 
 
 def is_same(a: DataSet, b: DataSet) -> bool:

@@ -29,6 +29,7 @@ class PublishedResult(NamedTuple):
     per_image: bytes  # the content of per_image.csv
     data_set: DataSet
     has_record: bool
+    predictor: str = ""  # MD5 of data/predictor in its record
 
 
 def published_names(workspace: Workspace) -> list[str]:
@@ -59,7 +60,8 @@ def read_published(workspace: Workspace, name: str) -> PublishedResult:
                 "publish again."
             )
     scores = parse_metrics(f"{label}/{workspace.metrics.name}", metrics)
-    return PublishedResult(name, label, scores, per_image, data_set, has_record=True)
+    predictor = md5s.get(workspace.relative(workspace.predictor), "")
+    return PublishedResult(name, label, scores, per_image, data_set, has_record=True, predictor=predictor)
 
 
 def read_all_published(workspace: Workspace) -> list[PublishedResult]:

@@ -27,7 +27,19 @@ def has_files(client: "MlflowClient", run: "Run") -> bool:
     """Return whether all files of a FINISHED run exist. They aren't read, but `run_problems` reads them."""
     expected, folder = (MODEL_FILES, "model") if run.data.tags["kind"] == "model" else (RESULT_FILES, None)
     found = {file.path for file in client.list_artifacts(run.info.run_id, folder)}
-    return found.issuperset(expected) and all(client.list_logged_model_artifacts(model) for model in logged_models(run))
+    return found.issuperset(expected) and all(_has_model_files(client, model) for model in logged_models(run))
+
+
+def _has_model_files(client: "MlflowClient", model: str) -> bool:
+    """Return whether an MLflow model exists, isn't deleted, and has files."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.list_logged_model_artifacts(model))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
 
 
 def logged_models(run: "Run") -> list[str]:

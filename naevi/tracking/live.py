@@ -16,9 +16,10 @@ import numpy as np
 
 from naevi.errors import UserError, describe_error
 from naevi.images import Pixels
+from naevi.provenance import read_description
 from naevi.tracking import store
-from naevi.tracking.runs import create_model_run, log_history, now_ms
-from naevi.tracking.store import close_stale_runs, finished_runs, shorten_error
+from naevi.tracking.runs import create_model_run, log_folder, log_history, now_ms
+from naevi.tracking.store import WEIGHTS_TAG, close_stale_runs, finished_runs, shorten_error
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class LiveRun:
     """
 
     def __init__(self, workspace: Workspace, origin: dict[str, Any], live: bool) -> None:
-        """Start the thread. It opens a run, unless the store has a FINISHED one with this fingerprint."""
+        """Start the thread. It opens a run, unless the store has a FINISHED one with this fingerprint.
+
+        If the weights then differ from those in the store, the stage `track` records the model.
+        """
+        self._workspace = workspace
         self._n_images = origin["data"]["train"]["images"]
         self._epoch_start = time.monotonic()
         self._validation: ValidationPart | None = None
@@ -92,7 +97,8 @@ class LiveRun:
 
         The caller removes the checkpoint afterwards. So Ctrl-C during the wait here doesn't cost the training.
         """
-        self._todo.put(lambda client, run_id: client.log_artifacts(run_id, str(folder), "model"))
+        self._todo.put(lambda client, run_id: log_folder(self._workspace, client, run_id, folder, "model"))
+        self._todo.put(lambda client, run_id: client.set_tag(run_id, WEIGHTS_TAG, read_description(folder)["sha256"]))
         self.end("FINISHED")
 
     def end(self, status: str) -> None:
@@ -138,7 +144,7 @@ def _open_run(workspace: Workspace, origin: dict[str, Any]) -> "tuple[MlflowClie
     close_stale_runs(client, experiment_id, origin["fingerprint"])
     if finished_runs(client, experiment_id, origin["fingerprint"]):
         return None
-    return client, create_model_run(workspace, client, experiment_id, origin)
+    return client, create_model_run(workspace, client, experiment_id, origin, origin["dataset"])
 
 
 def _contact_sheet(validation: ValidationPart, predictions: Pixels) -> Pixels:

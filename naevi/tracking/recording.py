@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from naevi.config import Config, flatten
+from naevi.digests import folder_files
 from naevi.files import read_csv, read_json
 from naevi.provenance import data_digest
 from naevi.record import Record, parameters_without
-from naevi.tracking.runs import create_model_run, dataset_input, log_history, log_params, now_ms, run_tags
+from naevi.tracking.runs import create_model_run, dataset_input, log_folder, log_history, log_params, now_ms, run_tags
+from naevi.tracking.store import WEIGHTS_TAG, children_tags
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -57,11 +59,12 @@ def record_model(
 ) -> str:
     """Log a model from its files, because DVC restored it or its run was lost. Return the run's id."""
     folder = workspace.model(origin["item"])
-    run_id = create_model_run(workspace, client, experiment_id, origin | {"dataset": data_set})
+    run_id = create_model_run(workspace, client, experiment_id, origin, data_set)
     client.set_tag(run_id, "restored", "true")  # its times are those of this logging
     history = pd.read_csv(folder / "history.csv").to_dict("records")
     log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history], now_ms())
-    client.log_artifacts(run_id, str(folder), "model")
+    log_folder(workspace, client, run_id, folder, "model")
+    client.set_tag(run_id, WEIGHTS_TAG, origin["sha256"])
     client.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -85,7 +88,7 @@ def record_result(
     client.log_inputs(run_id, [dataset_input(workspace, result.data_set, test_data, "test")])
     for file in (workspace.report_html, workspace.report_md, workspace.metrics, workspace.per_image):
         client.log_artifact(run_id, str(file))
-    client.log_artifacts(run_id, str(workspace.figures), "figures")
+    log_folder(workspace, client, run_id, workspace.figures, "figures")
     if "all" in config.model_names():
         _log_predictor(workspace, run_id)
     client.set_terminated(run_id, "FINISHED")
@@ -97,8 +100,9 @@ def _result_tags(workspace: Workspace, result: Result) -> dict[str, str]:
     digest = read_json(workspace.data_statistics).get("digest")
     md5s = result.record.code | result.record.outs
     return (
-        run_tags(result.fingerprint, result.data_set)
-        | {"kind": "result", "children": " ".join(model["fingerprint"] for model in result.models)}
+        run_tags(result.fingerprint, result.data_set, result.config.data.source)
+        | {"kind": "result"}
+        | children_tags(result.models)
         | ({"data": digest} if digest else {})  # results of earlier versions have none
         | {f"dvc.md5.{path.replace('/', '.')}": md5 for path, md5 in md5s.items()}
     )
@@ -114,10 +118,14 @@ def _log_predictor(workspace: Workspace, run_id: str) -> None:
     package = Path(serving.__file__).parents[1]
     with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as temporary:
         code = shutil.copytree(package, Path(temporary) / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        predictor = Path(temporary) / workspace.predictor.name
+        predictor.mkdir()
+        for name in folder_files(workspace, workspace.relative(workspace.predictor)):
+            shutil.copyfile(workspace.predictor / name, predictor / name)
         mlflow.pyfunc.log_model(
             name="model",
             python_model=serving.__file__,
-            artifacts={"model": str(workspace.predictor)},
+            artifacts={"model": str(predictor)},
             code_paths=[str(code)],
             signature=SIGNATURE,
             input_example=EXAMPLE,

@@ -33,6 +33,7 @@ class FinishedResult(NamedTuple):
     run: str  # id
     model: str | None  # id of its MLflow model, None without the model `all`
     per_image: pd.DataFrame  # its per_image.csv
+    predictor: str  # MD5 of data/predictor in its record, "" for results of earlier versions
 
 
 class Champion(NamedTuple):
@@ -57,7 +58,8 @@ def finished_results(workspace: Workspace) -> list[FinishedResult]:
         except UserError as error:
             logger.warning("MLflow's run %s is left out: %s", run.info.run_name, error)
         else:
-            results.append(FinishedResult(run_id, next(iter(logged_models(run)), None), per_image))
+            model, predictor = next(iter(logged_models(run)), None), run.data.tags.get("dvc.md5.data.predictor", "")
+            results.append(FinishedResult(run_id, model, per_image, predictor))
     return results
 
 

@@ -3,9 +3,11 @@
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from naevi.config import flatten
+from naevi.digests import folder_files
 from naevi.tracking.store import process_identity
 from naevi.workspace import Workspace
 
@@ -19,9 +21,14 @@ MAX_BATCH_METRICS = 1000  # MLflow's limit for one call
 MAX_DIGEST_CHARACTERS = 32  # MLflow's limit is 36
 
 
-def create_model_run(workspace: Workspace, client: "MlflowClient", experiment_id: str, origin: dict[str, Any]) -> str:
-    """Create a run for the model with this origin, log its parameters and data sets, and return the run's id."""
-    tags = run_tags(origin["fingerprint"], origin["dataset"]) | {
+def create_model_run(
+    workspace: Workspace, client: "MlflowClient", experiment_id: str, origin: dict[str, Any], data_set: str
+) -> str:
+    """Create a run for the model with this origin, log its parameters and data sets, and return the run's id.
+
+    `data_set` is the name of its data set.
+    """
+    tags = run_tags(origin["fingerprint"], data_set, origin["dataset"]) | {
         "kind": "model",
         "item": origin["item"],
         "code": origin["code"],
@@ -31,24 +38,20 @@ def create_model_run(workspace: Workspace, client: "MlflowClient", experiment_id
     log_params(client, run_id, {key: origin[key] for key in MODEL_PARAMETERS})
     client.log_inputs(
         run_id,
-        [
-            dataset_input(workspace, origin["dataset"], data, part)
-            for part, data in origin["data"].items()
-            if data["images"]
-        ],
+        [dataset_input(workspace, data_set, data, part) for part, data in origin["data"].items() if data["images"]],
     )
     return run_id
 
 
-def run_tags(fingerprint: str, dataset: str) -> dict[str, str]:
-    """Return the tags that every run has."""
+def run_tags(fingerprint: str, data_set: str, source: str) -> dict[str, str]:
+    """Return the tags that every run has. `data_set` is the name of the data set, `source` its data.source."""
     tags = {
         "fingerprint": fingerprint,
-        "dataset": dataset,
+        "dataset": data_set,
         "process": process_identity(),
         "mlflow.source.name": "dvc repro",
     }
-    return tags | ({"mlflow.note.content": SYNTHETIC_NOTE} if dataset == "phantoms" else {})
+    return tags | ({"mlflow.note.content": SYNTHETIC_NOTE} if source == "phantoms" else {})
 
 
 def log_params(client: "MlflowClient", run_id: str, values: dict[str, Any]) -> None:
@@ -72,16 +75,22 @@ def log_history(client: "MlflowClient", run_id: str, rows: Sequence[dict[str, fl
         client.log_batch(run_id, metrics=points[start : start + MAX_BATCH_METRICS])
 
 
+def log_folder(workspace: Workspace, client: "MlflowClient", run_id: str, folder: Path, name: str) -> None:
+    """Log the files of a folder that dvc.lock records, under a name. Those that .dvcignore matches are left out."""
+    for file in folder_files(workspace, workspace.relative(folder)):
+        client.log_artifact(run_id, str(folder / file), str(PurePosixPath(name, file).parent))
+
+
 def now_ms() -> int:
     """Return the time in milliseconds since 1970, as MLflow counts it."""
     return int(time.time() * 1000)
 
 
-def dataset_input(workspace: Workspace, dataset: str, data: dict[str, Any], part: str) -> "DatasetInput":
+def dataset_input(workspace: Workspace, data_set: str, data: dict[str, Any], part: str) -> "DatasetInput":
     """Return a part of a data set as an input of a run. `data` has the keys digest and images, their number."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"uri": workspace.relative(workspace.prepared)})
     profile = json.dumps({"images": data["images"]})
-    entity = Dataset(dataset, data["digest"][:MAX_DIGEST_CHARACTERS], "local", source, profile=profile)
+    entity = Dataset(data_set, data["digest"][:MAX_DIGEST_CHARACTERS], "local", source, profile=profile)
     return DatasetInput(entity, [InputTag("mlflow.data.context", part)])

@@ -1,14 +1,17 @@
 """MLflow's store: connect to it, find runs in it, and close stale runs.
 
-A run describes a model or a result. Its tag `fingerprint` identifies which. Only FINISHED runs count, and a fingerprint
-has one of them. MLflow is imported inside functions: the import takes seconds, and the other stages don't need it.
+A run describes a model or a result. The tag `fingerprint` identifies a result. For a model, it is the fingerprint of
+the inputs. Another machine may compute other weights from them, so a model is identified by the tag `sha256` of its
+weights too. Only FINISHED runs count, and each result and each model has one of them. MLflow is imported inside
+functions: the import takes seconds, and the other stages don't need it.
 """
 
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 from filelock import FileLock
@@ -25,6 +28,19 @@ EXPERIMENT = "naevi"  # also the name of the registered model
 FINISHED = "attributes.status = 'FINISHED'"
 MAX_ERROR_CHARACTERS = 240
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+WEIGHTS_TAG = "sha256"
+
+
+class ModelKey(NamedTuple):
+    """What identifies a model. `sha256` is empty if it isn't known: runs of earlier versions don't have it."""
+
+    fingerprint: str
+    sha256: str
+
+    def is_same(self, other: "ModelKey") -> bool:
+        """Return whether this and another key can be those of one model."""
+        same = self.sha256 == other.sha256 or not self.sha256 or not other.sha256
+        return self.fingerprint == other.fingerprint and same
 
 
 class StoredResult(NamedTuple):
@@ -120,9 +136,30 @@ def search_runs(client: "MlflowClient", experiment_id: str, condition: str) -> "
         token = page.token or ""
 
 
-def finished_runs(client: "MlflowClient", experiment_id: str, fingerprint: str) -> "list[Run]":
-    """Return the FINISHED runs with a fingerprint, the oldest first."""
-    return list(search_runs(client, experiment_id, f"tags.fingerprint = '{fingerprint}' and {FINISHED}"))
+def finished_runs(client: "MlflowClient", experiment_id: str, fingerprint: str, sha256: str = "") -> "list[Run]":
+    """Return the FINISHED runs with a fingerprint, the oldest first. `sha256` is that of a model's weights."""
+    found = search_runs(client, experiment_id, f"tags.fingerprint = '{fingerprint}' and {FINISHED}")
+    return [run for run in found if model_key(run).is_same(ModelKey(fingerprint, sha256))]
+
+
+def model_key(run: "Run") -> ModelKey:
+    """Return what identifies the model of a run; without a SHA-256 for a result."""
+    return ModelKey(run.data.tags["fingerprint"], run.data.tags.get(WEIGHTS_TAG, ""))
+
+
+def children_tags(models: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the tags that name the models of a result, from each model.json."""
+    models = list(models)
+    return {
+        "children": " ".join(model["fingerprint"] for model in models),
+        "children.sha256": " ".join(model["sha256"] for model in models),
+    }
+
+
+def children_keys(run: "Run") -> list[ModelKey]:
+    """Return the keys of a result's models from its tags, without SHA-256 for results of earlier versions."""
+    fingerprints, weights = (run.data.tags.get(tag, "").split() for tag in ("children", "children.sha256"))
+    return [ModelKey(*pair) for pair in zip_longest(fingerprints, weights, fillvalue="")]
 
 
 def stored_results(workspace: Workspace) -> dict[str, StoredResult]:
@@ -132,13 +169,17 @@ def stored_results(workspace: Workspace) -> dict[str, StoredResult]:
     for run in search_runs(client, experiment_id, FINISHED):
         runs.setdefault(run.data.tags["fingerprint"], []).append(run)
     results = {}
+
+    def is_stored(child: ModelKey) -> bool:
+        return any(child.is_same(model_key(run)) for run in runs.get(child.fingerprint, []))
+
     for fingerprint, duplicates in runs.items():
         tags = duplicates[0].data.tags
         if tags["kind"] == "result":
             results[fingerprint] = StoredResult(
                 name=str(duplicates[0].info.run_name),
                 runs=[str(run.info.run_id) for run in duplicates],
-                lacking=sum(child not in runs for child in tags["children"].split()),
+                lacking=sum(not is_stored(child) for child in children_keys(duplicates[0])),
                 experiments=tags.get("dvc.experiments", "").split(),
                 baseline=tags["dvc.baseline"],
                 orphan=tags.get("orphan") == "true",

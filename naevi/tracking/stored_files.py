@@ -18,7 +18,16 @@ from naevi.progress import progress
 from naevi.record import score_problems
 from naevi.tracking import store
 from naevi.tracking.artifacts import has_files, run_problems
-from naevi.tracking.store import FINISHED, finished_runs, search_runs, shorten_error, tracking_uri
+from naevi.tracking.store import (
+    FINISHED,
+    ModelKey,
+    children_keys,
+    finished_runs,
+    model_key,
+    search_runs,
+    shorten_error,
+    tracking_uri,
+)
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ class DamagedRun(NamedTuple):
 
     run: str  # id
     name: str
-    fingerprint: str
+    key: ModelKey  # with the fingerprint of the model or result
     results: list[str]  # fingerprints of the results that it belongs to, its own if it is a result
     problems: list[str]  # parts of a sentence
 
@@ -49,8 +58,8 @@ def damaged_runs(workspace: Workspace, *, data: bool) -> list[DamagedRun]:
     results = [run for run in runs if run.data.tags["kind"] == "result"]
     damaged = []
     for run in progress(runs, total=len(runs), label="verify", unit="runs"):
-        fingerprint = run.data.tags["fingerprint"]
-        parents = [result for result in results if fingerprint in result.data.tags["children"].split()]
+        key = model_key(run)
+        parents = [result for result in results if any(key.is_same(child) for child in children_keys(result))]
         read = data or urlparse(run.info.artifact_uri).scheme in ("", "file")
         try:
             problems = _read_problems(workspace, run, parents) if read else _listing_problems(client, run)
@@ -60,7 +69,7 @@ def damaged_runs(workspace: Workspace, *, data: bool) -> list[DamagedRun]:
             problems = [str(error).rstrip(".")]
         if problems:
             belongs = sorted({other.data.tags["fingerprint"] for other in (parents or [run]) if other in results})
-            damaged.append(DamagedRun(str(run.info.run_id), str(run.info.run_name), fingerprint, belongs, problems))
+            damaged.append(DamagedRun(str(run.info.run_id), str(run.info.run_name), key, belongs, problems))
     return damaged
 
 
@@ -68,7 +77,7 @@ def restore_unreplaced(workspace: Workspace, runs: list[DamagedRun]) -> None:
     """Restore the deleted runs that weren't replaced."""
     client, experiment_id = store.connect(workspace)
     for run in runs:
-        if not finished_runs(client, experiment_id, run.fingerprint):
+        if not finished_runs(client, experiment_id, *run.key):
             client.restore_run(run.run)
 
 

@@ -1,11 +1,13 @@
 """Make MLflow agree with the files: one run for each model, and one run for each result, which is their parent.
 
-The run of a model is found by the fingerprint in its model.json. The run of a result is found by the fingerprint of its
-parameters, models and scores. Files and parameters come from the record of the result, and are checked against it.
+The run of a model is found by the fingerprint and the SHA-256 in its model.json. The run of a result is found by the
+fingerprint of its parameters, models and scores. Files and parameters come from the record of the result, and are
+checked against it.
 """
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,13 +19,14 @@ from naevi.files import read_json
 from naevi.provenance import read_description
 from naevi.record import check_result, read_record, result_fingerprint
 from naevi.tracking import store
-from naevi.tracking.artifacts import has_files
+from naevi.tracking.artifacts import MODEL_FILES, has_files
 from naevi.tracking.recording import Result, record_model, record_result
-from naevi.tracking.store import close_stale_runs, finished_runs, store_lock
+from naevi.tracking.store import WEIGHTS_TAG, ModelKey, close_stale_runs, finished_runs, store_lock
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 MAX_ATTEMPTS = 5  # if another process syncs the same result on the same server
 
@@ -93,30 +96,33 @@ def _sync_runs(
     runs = {}
     for model in result.models:
         create_model = partial(record_model, workspace, client, experiment_id, model, result.data_set)
-        runs[model["fingerprint"]] = _keep_one_run(client, experiment_id, model["fingerprint"], create_model)
+        key = ModelKey(model["fingerprint"], model["sha256"])
+        runs[key] = _keep_one_run(client, experiment_id, key, create_model)
     children = list(runs.values())
     create_result = partial(record_result, workspace, client, experiment_id, result, *experiment)
-    parent = _keep_one_run(client, experiment_id, result.fingerprint, create_result)
-    runs[result.fingerprint] = parent
+    result_key = ModelKey(result.fingerprint, "")
+    parent = runs[result_key] = _keep_one_run(client, experiment_id, result_key, create_result)
     _add_experiment_name(client, parent, experiment.name)
     for run_id in children:
         _set_parent(client, run_id, parent)
-    remaining = {key: [run.info.run_id for run in finished_runs(client, experiment_id, key)] for key in runs}
+    remaining = {key: [run.info.run_id for run in finished_runs(client, experiment_id, *key)] for key in runs}
     return remaining == {key: [run_id] for key, run_id in runs.items()}
 
 
-def _keep_one_run(client: "MlflowClient", experiment_id: str, fingerprint: str, create: Callable[[], str]) -> str:
-    """Return the id of the one FINISHED run with this fingerprint. Create it if it is missing, delete all others.
+def _keep_one_run(client: "MlflowClient", experiment_id: str, key: ModelKey, create: Callable[[], str]) -> str:
+    """Return the id of the one FINISHED run with this key. Create it if it is missing, delete all others.
 
     A run without its files counts as missing. If two processes create it at the same time, the one that finishes later
     sees both and keeps the older.
     """
-    close_stale_runs(client, experiment_id, fingerprint)
-    found = finished_runs(client, experiment_id, fingerprint)
+    close_stale_runs(client, experiment_id, key.fingerprint)
+    for run in finished_runs(client, experiment_id, key.fingerprint):
+        _add_weights_tag(client, run)
+    found = finished_runs(client, experiment_id, *key)
     broken = [run.info.run_id for run in found if not has_files(client, run)]
     if len(broken) == len(found):
         create()
-    found = finished_runs(client, experiment_id, fingerprint)
+    found = finished_runs(client, experiment_id, *key)
     kept = next(run for run in found if run.info.run_id not in broken)
     for run in found:
         if run.info.run_id in broken:
@@ -127,6 +133,19 @@ def _keep_one_run(client: "MlflowClient", experiment_id: str, fingerprint: str, 
         if run is not kept:
             client.delete_run(run.info.run_id)
     return str(kept.info.run_id)
+
+
+def _add_weights_tag(client: "MlflowClient", run: "Run") -> None:
+    """Give a model's run of an earlier version the SHA-256 of its weights as a tag, if its model.json can be read."""
+    if run.data.tags["kind"] != "model" or WEIGHTS_TAG in run.data.tags:
+        return
+    with tempfile.TemporaryDirectory(prefix="naevi-") as folder:
+        try:
+            file = client.download_artifacts(run.info.run_id, MODEL_FILES[0], folder)
+            sha256 = read_description(Path(file).parent)["sha256"]
+        except Exception:  # of MLflow, requests or the file system; `has_files` says what is missing
+            return
+    _set_tag(client, run.info.run_id, WEIGHTS_TAG, sha256)
 
 
 def _add_experiment_name(client: "MlflowClient", run_id: str, name: str) -> None:

@@ -190,3 +190,16 @@ def test_without_a_lock_or_dvc_there_is_nothing_to_check(repository: Path, tmp_p
         verify_data(Workspace(repository))
     with pytest.raises(UserError, match="is not a DVC repository, so it has no cache"):
         verify_data(Workspace(tmp_path))
+
+
+def test_a_deleted_file_that_git_tracks_is_missing(repository: Path) -> None:
+    """DVC doesn't keep it, so `dvc pull` wouldn't bring it back."""
+    (repository / "count.txt").unlink()
+
+    check = verify_data(Workspace(repository))
+
+    assert check.absent == []
+    assert check.problems == [
+        "count.txt (written by count). Missing: count.txt. Run `git restore count.txt` or `dvc repro --force "
+        "--single-item count`."
+    ]

@@ -72,6 +72,6 @@ def test_a_result_without_run_or_model_cannot_be_promoted(repository: Path) -> N
 
     (repository / "mlflow.db").unlink()
     assert naevi(repository, "promote", "strict") == (
-        "naevi: MLflow has no run with the scores of strict. Record it with `make verify`, or with `make ui` if it is "
-        "in the workspace.\n"
+        "naevi: MLflow has no run with the scores and the model of strict. Record it with `make verify`, or with `make "
+        "ui` if it is in the workspace.\n"
     )

@@ -14,7 +14,7 @@ from naevi.files import read_json
 from naevi.metrics import overlap_scores
 from naevi.workspace import Workspace
 from tests import pipeline
-from tests.experiments.helpers import md5, per_image, write_result, write_scores
+from tests.experiments.helpers import git, md5, per_image, write_result, write_scores
 from tests.helpers import HERE, ROOT
 
 NAMES = [file.parent.name for file in sorted((ROOT / HERE.results).glob("*/overrides.txt"))]
@@ -66,11 +66,18 @@ def two_results(folder: Path) -> Path:
     return folder
 
 
-def test_the_table_is_written_between_its_marks_best_result_first(two_results: Path) -> None:
+def test_the_table_is_written_between_its_marks_best_result_first(
+    two_results: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     readme = two_results / "README.md"
     readme.write_text(f"before\n{BEGIN_MARK}an old table\n{END_MARK}after\n")
+    git(two_results, "init", "--quiet")
+    git(two_results, "add", "--force", "reports")
+    git(two_results, "commit", "--quiet", "--message", "Run it")
 
     update_readme(Workspace(two_results))
+
+    assert caplog.messages == []
 
     assert readme.read_text() == (
         f"before\n{BEGIN_MARK}"
@@ -81,6 +88,19 @@ def test_the_table_is_written_between_its_marks_best_result_first(two_results: P
         "\n† without a record, see [comparing.md](docs/comparing.md#keep-a-result)\n"
         f"{END_MARK}after\n"
     )
+
+
+def test_a_default_that_is_not_committed_is_a_warning(two_results: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (two_results / "README.md").write_text(f"{BEGIN_MARK}{END_MARK}")
+    git(two_results, "init", "--quiet")
+    git(two_results, "commit", "--quiet", "--allow-empty", "--message", "Empty")
+
+    update_readme(Workspace(two_results))
+
+    assert caplog.messages == [
+        "reports/metrics.json isn't the committed one, so the row default is a result that isn't committed yet. Commit "
+        "it together with the README. If it is an experiment, run `git restore .` and `dvc checkout`."
+    ]
 
 
 def test_results_of_another_data_set_come_last_in_the_table(two_results: Path) -> None:

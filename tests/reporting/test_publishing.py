@@ -91,7 +91,9 @@ def test_the_stage_reads_what_the_others_wrote(
         assert f"| `{path.as_posix()}` | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |" in markdown
 
 
-@pytest.mark.parametrize("edited", [HERE.params, HERE.metrics, HERE.thresholds, HERE.predictions / "new.png"])
+@pytest.mark.parametrize(
+    "edited", [HERE.params, HERE.metrics, HERE.thresholds, HERE.predictions / "new.png", HERE.raw / "masks/new.png"]
+)
 def test_the_stage_writes_no_report_of_files_that_differ_from_their_record(
     edited: Path,
     result: ReportData,

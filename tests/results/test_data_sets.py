@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from naevi.config import Config
+from naevi.errors import UserError
 from naevi.record import read_record
 from naevi.results.data_sets import DataSet, are_versions, data_set_labels, is_same, recorded_data_set
 from naevi.workspace import Workspace
@@ -81,3 +82,18 @@ def test_own_images_of_earlier_versions_have_no_name(
     workspace.lock.write_text(workspace.lock.read_text().replace('"path": "data/moles", ', ""))
 
     assert recorded_data_set(read_record(workspace), {}) == DataSet("folder")
+
+
+def test_parameters_that_this_version_does_not_know_are_no_problem(
+    tmp_path: Path, config_with: Callable[[dict[str, str]], Config]
+) -> None:
+    """Early records have other parameters, and lack some."""
+    workspace = Workspace(tmp_path)
+    write_lock(workspace, config_with({"data.source": "phantoms"}))
+    lock = workspace.lock.read_text().replace('"epochs": ', '"compile": ').replace('"reading": ', '"decoding": ')
+    workspace.lock.write_text(lock)
+    record = read_record(workspace)
+
+    with pytest.raises(UserError):
+        _ = record.config
+    assert recorded_data_set(record, {"digest": "a"}) == DataSet("phantoms", "phantoms", "a")

@@ -11,6 +11,8 @@ import mlflow
 import pytest
 from PIL import Image
 
+from naevi.files import write_json
+from naevi.provenance import digest
 from naevi.tracking.live import IMAGE_INTERVAL_EPOCHS, N_VALIDATION_IMAGES, live_run
 from naevi.tracking.store import tracking_uri
 from naevi.workspace import Workspace
@@ -157,10 +159,14 @@ def test_artifacts_are_kept_in_the_main_repository(
     temporary = tmp_path / "experiment"  # as DVC makes one with --temp
     temporary.mkdir()
     monkeypatch.chdir(temporary)
-    (temporary / "model.json").write_text("{}")
+    inputs = {key: value for key, value in ORIGIN.items() if key != "fingerprint"}
+    (temporary / "model").mkdir()
+    write_json(temporary / "model/model.json", inputs | {"fingerprint": digest(inputs), "sha256": "5" * 64})
 
     with live_run(Workspace(Path(), workspace.root), ORIGIN) as run:
-        run.log_model(temporary)
+        run.log_model(Path("model"))
 
     assert len(list(workspace.mlflow_artifacts.rglob("model.json"))) == 1
-    assert [file.name for file in temporary.iterdir()] == ["model.json"]
+    assert [file.name for file in temporary.rglob("*.*")] == ["model.json"]
+    (found,) = all_runs(workspace)
+    assert (found.info.status, found.data.tags["sha256"]) == ("FINISHED", "5" * 64)

@@ -113,8 +113,8 @@ def test_lost_artifacts_are_a_message(repository: Path, caplog: pytest.LogCaptur
     shutil.rmtree("mlartifacts")
 
     assert outcome(lambda: promote(HERE, "default", force=False)) == (
-        "naevi: MLflow has no run with the scores of default. Record it with `make verify`, or with `make ui` if it is "
-        "in the workspace."
+        "naevi: MLflow has no run with the scores and the model of default. Record it with `make verify`, or with "
+        "`make ui` if it is in the workspace."
     )
 
     place = (Path("mlartifacts").resolve() / lost.info.run_id / "artifacts").as_uri()
@@ -163,4 +163,58 @@ def test_a_champion_whose_files_are_lost_can_be_replaced_by_force(repository: Pa
     assert forced == (
         "default was not compared with the champion (version 2), because the champion's files are lost. It is now the "
         "champion: version 3, although it is not significantly better. To undo this, run `make rollback`."
+    )
+
+
+def test_a_deleted_mlflow_model_is_recorded_again(repository: Path) -> None:
+    (result,) = results(repository)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    client.delete_logged_model(result.outputs.model_outputs[0].model_id)
+
+    printed = track(repository)
+
+    (new,) = results(repository)
+    assert new.info.run_id != result.info.run_id
+    assert "Traceback" not in printed
+    assert f"Files of MLflow's run {result.info.run_name} are missing in " in printed
+
+
+def test_a_model_with_the_same_scores_as_another_is_not_mistaken_for_it(repository: Path) -> None:
+    """The run in MLflow has the scores of the default, but another predictor, such as one with other weights."""
+    commit(repository, "Run it")
+    (result,) = results(repository)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    client.set_tag(result.info.run_id, "dvc.md5.data.predictor", "0" * 32 + ".dir")
+
+    assert outcome(lambda: promote(HERE, "default", force=False)) == (
+        "naevi: MLflow has no run with the scores and the model of default. Record it with `make verify`, or with "
+        "`make ui` if it is in the workspace."
+    )
+
+
+def test_a_champion_of_other_masks_is_replaced_by_force_only(repository: Path) -> None:
+    """The data set has the same name, but a mask was corrected since."""
+    commit(repository, "Run it")
+    promote(HERE, "default", force=False)
+    (result,) = results(repository)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    before = client.create_run(result.info.experiment_id, tags=result.data.tags | {"data": "0" * 64})
+    for key in ("data.source", "data.path"):
+        client.log_param(before.info.run_id, key, result.data.params[key])
+    client.log_artifact(before.info.run_id, str(HERE.per_image))
+    source = client.get_model_version_by_alias("naevi", "champion").source
+    client.create_model_version("naevi", source, before.info.run_id)
+    client.set_registered_model_alias("naevi", "champion", "2")
+
+    refused = outcome(lambda: promote(HERE, "default", force=False))
+    forced = outcome(lambda: promote(HERE, "default", force=True))
+
+    digest = result.data.tags["data"][:8]
+    changed = f"images or masks were changed in between: phantoms (00000000) became phantoms ({digest})."
+    assert refused == (
+        f"naevi: default can't be compared with the champion (version 2): {changed} To promote it without a "
+        "comparison, use FORCE=1."
+    )
+    assert forced.startswith(
+        f"default was not compared with the champion (version 2): {changed} It is now the champion"
     )

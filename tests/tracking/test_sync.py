@@ -21,6 +21,7 @@ from naevi.tracking import store, sync
 from naevi.tracking.artifacts import run_problems
 from naevi.tracking.live import live_run
 from naevi.tracking.store import tracking_uri
+from naevi.tracking.stored_files import damaged_runs
 from naevi.tracking.sync import DvcExperiment, current_experiment, sync_result
 from naevi.workspace import Workspace
 from tests.helpers import write_lock
@@ -151,6 +152,69 @@ def test_runs_of_training_are_kept_and_duplicates_deleted(result: Workspace, con
     assert first.info.run_id == trained.info.run_id
     assert "restored" not in first.data.tags
     assert {run.data.tags["mlflow.parentRunId"] for run in (first, second)} == {parent.info.run_id}
+
+
+def retrain(result: Workspace, config: Config) -> None:
+    """Give the model 0 other weights from the same inputs, and the result other scores."""
+    folder = result.model("0")
+    (folder / "model.safetensors").write_bytes(b"other")
+    description = read_json(folder / "model.json")
+    write_json(folder / "model.json", description | {"sha256": hashlib.sha256(b"other").hexdigest()})
+    write_json(result.metrics, read_json(result.metrics) | {"failed": 1})
+    write_lock(result, config)
+
+
+@pytest.mark.parametrize("earlier_version", [False, True])
+def test_other_weights_from_the_same_inputs_are_another_model(
+    result: Workspace, config: Config, earlier_version: bool
+) -> None:
+    """Runs of earlier versions lack the tag with the SHA-256 of the weights."""
+    sync_result(result, NO_EXPERIMENT, present=config)
+    first = {run.info.run_id: run.data.tags["sha256"] for run in runs(result, "model")}
+    client, _ = store.connect(result)
+    for run_id in first if earlier_version else []:
+        client.delete_tag(run_id, "sha256")
+    retrain(result, config)
+
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    models = {run.info.run_id: run.data.tags["sha256"] for run in runs(result, "model")}
+    assert len(models) == 3
+    assert models.items() >= first.items()
+    (new,) = set(models) - set(first)
+    assert models[new] == hashlib.sha256(b"other").hexdigest()
+    assert damaged_runs(result, data=False) == []
+    assert [stored.lacking for stored in store.stored_results(result).values()] == [0, 0]
+    client.delete_run(new)
+    assert [stored.lacking for stored in store.stored_results(result).values()] == [0, 1]
+
+
+def test_files_that_dvc_ignores_are_not_logged(result: Workspace, config: Config) -> None:
+    (result.root / ".dvcignore").write_text(".DS_Store\n*~\n")
+    for folder in (result.figures, result.model("0"), result.predictor):
+        (folder / ".DS_Store").touch()
+        (folder / "notes~").touch()
+
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    assert [path.name for path in result.mlflow_artifacts.rglob("*") if path.name in (".DS_Store", "notes~")] == []
+    assert damaged_runs(result, data=False) == []
+
+
+def test_only_generated_images_are_called_synthetic(
+    result: Workspace, config: Config, config_with: Callable[[Overrides], Config]
+) -> None:
+    """A folder named phantoms has images of patients."""
+    sync_result(result, NO_EXPERIMENT, present=config)
+    note = "Synthetic images, not patients. These scores say nothing about real lesions."
+    assert {run.data.tags["mlflow.note.content"] for run in all_runs(result)} == {note}
+
+    own = config_with({"cv.models": [0, 1], "data.source": "folder", "data.path": "data/phantoms"})
+    write_lock(result, own)
+    sync_result(result, NO_EXPERIMENT, present=own)
+
+    new = [run for run in runs(result, "result") if run.data.params["data.source"] == "folder"]
+    assert [(run.data.tags["dataset"], "mlflow.note.content" in run.data.tags) for run in new] == [("phantoms", False)]
 
 
 def test_models_whose_result_was_deleted_get_the_next_as_parent(result: Workspace, config: Config) -> None:
