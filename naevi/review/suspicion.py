@@ -161,7 +161,9 @@ def _explain(mask: dict[Any, Any], ids: list[str]) -> tuple[Reason, str]:
             f"The mask of {ids[int(mask['partner'])]} fits better.",
         ),
     }[mask["kind"]]
-    return (reason, sentence) if gain >= EXPLAINED * np.exp(mask["loss"]) else (reasons.OUTLINE, "")
+    if gain >= EXPLAINED * np.exp(mask["loss"]):
+        return reason, sentence
+    return reasons.OUTLINE, f"The Dice of the mask and the lesion guessed from the colors is {mask['dice']:.2f}."
 
 
 def _describe_shift(down: float, right: float) -> str:

@@ -173,17 +173,17 @@ class Everyday:
         frequent = [self.edit_parameter, self.edit_data, self.repro, self.repro, self.track, self.experiment]
         return [*frequent, self.promote, self.verify, self.commit, self.checkout, self.delete_store]
 
-    def check(self) -> None:
-        """Compare every FINISHED result in MLflow with the truth for its own parameters and data."""
-        if not (self.folder / "mlflow.db").exists():
-            return
-        for run in pipeline.runs(self.folder, "result"):
+    def check(self) -> int:
+        """Compare each FINISHED result in MLflow with the truth for its parameters and data; return their number."""
+        runs = pipeline.runs(self.folder, "result") if (self.folder / "mlflow.db").exists() else []
+        for run in runs:
             parameters = {name: type(EDITS[name][0])(run.data.params[name]) for name in EDITS}
             truths = (self.references.truth(parameters, own) for own in reversed(self.versions.values()))
             truth = next((each for each in truths if each.digest == run.data.tags["data"]), None)
             assert truth is not None, f"no version of the data has the digest of run {run.info.run_id}"
             logged = {name: run.data.metrics[name] for name in truth.scores}
             assert logged == pytest.approx(truth.scores, abs=1e-9), run.info.run_id
+        return len(runs)
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +198,11 @@ def test_runs_belong_to_their_parameters_and_data(seed: int, tmp_path: Path, ref
     if (chosen := os.environ.get("SEEDS")) and str(seed) not in chosen.split():
         pytest.skip("SEEDS doesn't name it")
     everyday = Everyday(tmp_path / "repository", references, random.Random(seed))
-    taken = []
+    taken, checked = [], 0
     for _ in range(STEPS):
         step = everyday.choose.choice(everyday.steps())
         taken.append(step.__name__)
         print(f"seed {seed}: {' '.join(taken)}", flush=True)
         step()
-        everyday.check()
+        checked += everyday.check()
+    print(f"seed {seed}: {checked} comparisons of a result with the truth", flush=True)

@@ -168,3 +168,17 @@ def test_the_number_of_threads_changes_no_byte(images: Images, tmp_path: Path) -
     ]
     assert outputs[0] == outputs[1]
     assert len(outputs[0].strip().splitlines()) == 1 + 40
+
+
+def test_an_outline_that_nothing_explains_has_its_fit_as_detail(
+    images: Images, oblique: list[str], tmp_path: Path
+) -> None:
+    """The mask is the border of the image, which no shift, turn or swap makes better by half."""
+    name = oblique[0]
+    image, mask = images[name]
+    frame = np.ones_like(mask)
+    frame[4:-4, 4:-4] = 0
+    row = checks_of(tmp_path, images | {name: (image, frame)}).set_index("image_id").loc[name]
+
+    assert reasons.OUTLINE.name in row.reasons
+    assert row.details == f"The Dice of the mask and the lesion guessed from the colors is {row.fit:.2f}."
