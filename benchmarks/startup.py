@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from naevi.config import read_yaml
+from naevi.files import read_yaml
 from naevi.workspace import current_workspace
 
 AS_MODULE = "import sys; sys.argv[0] = '-m'; "  # as with `python -m`, see stages/__init__.py

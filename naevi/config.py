@@ -2,20 +2,17 @@
 
 The schema is in one module so that it can be read as a whole. It has no defaults, because DVC can't track a value that
 params.yaml doesn't show. The functions below it are here because the validators and `parse_config` word the messages
-together, and because no stage depends on this module: in `files.py`, an edit of the YAML functions would make every
-stage run again.
+together, and because no stage depends on this module.
 """
 
-import io
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from naevi.added_parameters import check_complete, complete_record
-from naevi.errors import UserError, describe_error
+from naevi.errors import UserError, shorten
+from naevi.files import read_yaml, yaml_text
 from naevi.workspace import Workspace
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -53,16 +50,17 @@ S = TypeVar("S", bound=Section)
 
 def _known_weights(value: str) -> str:
     if value not in ("imagenet", "none") and not value.endswith(".safetensors"):
-        raise ValueError(f"model.weights: must be imagenet, none or a path that ends in .safetensors; got {value!r}")
+        raise ValueError(
+            f"model.weights: must be imagenet, none or a path that ends in .safetensors; got {shorten(repr(value))}"
+        )
     return value
 
 
 def _known_losses(value: str) -> str:
     terms = value.split("+")
     if not set(terms) <= set(LOSS_NAMES) or len(set(terms)) < len(terms):
-        raise ValueError(
-            f"train.loss: a sum such as cross-entropy+dice of {', '.join(LOSS_NAMES)}, each once; got {value!r}"
-        )
+        known, got = ", ".join(LOSS_NAMES), shorten(repr(value))
+        raise ValueError(f"train.loss: a sum such as cross-entropy+dice of {known}, each once; got {got}")
     return value
 
 
@@ -77,6 +75,8 @@ class PhantomsConfig(Section):
 
 # Names become keys of reports and of MLflow, which allows no other characters.
 Name = Annotated[str, Field(pattern=r"^\w[\w -]*$", max_length=50)]
+Classes = Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=2, max_length=256)]
+Size = Annotated[int, Field(ge=32, le=2048)]
 BLACK_AND_WHITE = [0, 255]
 PH2_MANIFEST = "data/ph2.csv"
 
@@ -105,7 +105,7 @@ class DataConfig(Section):
     source: Literal["ph2", "phantoms", "folder"]
     path: Annotated[str, Field(min_length=1, max_length=1000)]
     name: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=50)]
-    classes: Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=2, max_length=256)]
+    classes: Classes
     columns: ColumnsConfig
     split_folders: Literal["use", "ignore"]
     mismatches: Literal["refuse", "leave-out"]
@@ -137,7 +137,7 @@ def data_set_name(source: str, path: str, name: str) -> str:
 class PreprocessConfig(Section):
     """How images are prepared for a network."""
 
-    size: Annotated[int, Field(ge=32, le=2048)]
+    size: Size
     empty_masks: Literal["refuse", "keep"]
     near_duplicates: Annotated[float, Field(gt=0.5, le=1)] | Literal["off"]
 
@@ -208,7 +208,7 @@ class EvaluateConfig(PredictConfig):
 class RuntimeConfig(Section):
     """On which device and how models are computed. `auto` is resolved at run time and recorded in model.json."""
 
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "bf16", "fp32"]
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
 
@@ -311,36 +311,6 @@ def parse_record(values: dict[str, Any]) -> Config:
     return parse_config(complete_record(values))
 
 
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML 1.2 file, as DVC reads it.
-
-    PyYAML would read 1e-4 as a string and `no` as False, and accept duplicate keys.
-    """
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not YAML: {describe_error(error)}") from error
-
-
-def parse_yaml(text: str, name: str) -> Any:
-    """Return the content of YAML 1.2. `name` says in messages where it is from. Raises UserError if it isn't YAML."""
-    try:
-        return YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise UserError(f"{name} is not YAML: {describe_error(error)}") from error
-
-
-def yaml_text(values: dict[str, Any]) -> str:
-    """Return nested values as YAML."""
-    buffer = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.dump(values, buffer)
-    return buffer.getvalue().rstrip()
-
-
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return every value by its dotted name: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat: dict[str, Any] = {}
@@ -379,7 +349,7 @@ def parse_section(kind: type[S], values: Any, name: str) -> S:
             lines[str(problem["ctx"]["error"]), ""] = []
             continue
         key = _dotted_key(problem["loc"], values)
-        got = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
+        got = "" if problem["type"] == "missing" else f"; got {shorten(repr(problem['input']))}"
         lines.setdefault((key, got), []).append(messages.get(problem["type"], problem["msg"]))
     texts = [key + ": " * bool(said) + " or ".join(said) + got for (key, got), said in lines.items()]
     raise UserError(f"{name} has {len(texts)} problem(s):\n" + "\n".join(f"  {text}" for text in texts))
@@ -395,5 +365,5 @@ def _dotted_key(location: tuple[int | str, ...], values: Any) -> str:
             values = values[part]
         else:
             break
-        parts.append(str(part))
+        parts.append(shorten(str(part)))
     return ".".join(parts) or "the file"

@@ -18,6 +18,10 @@ REMEDIES = {
 }
 
 
+MAX_VALUE_CHARACTERS = 100  # of a value in a message
+MAX_MESSAGE_CHARACTERS = 10_000
+
+
 class UserError(Exception):
     """A problem that the user can fix. The message says what is wrong, what was found, and what to do."""
 
@@ -27,16 +31,23 @@ def describe_error(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def shorten(value: str) -> str:
+    """Return a value for a message. Of a long one keep the start and the end, MAX_VALUE_CHARACTERS in all."""
+    half = MAX_VALUE_CHARACTERS // 2
+    return value if len(value) <= MAX_VALUE_CHARACTERS else f"{value[: half - 1]}…{value[-half:]}"
+
+
 def first_ten(names: Iterable[str]) -> str:
-    """Return up to ten names as text, followed by an ellipsis if there are more."""
+    """Return up to ten names as text, each cut by `shorten`, followed by an ellipsis if there are more."""
     names = list(names)
-    return ", ".join(names[:10]) + ", …" * (len(names) > 10)
+    return ", ".join(map(shorten, names[:10])) + ", …" * (len(names) > 10)
 
 
 def exit_message(error: Exception) -> str | None:
     """Return the message for an error that a user can fix, or None for any other error."""
     if isinstance(error, UserError):
-        return f"naevi: {error}"
+        message = f"naevi: {error}"
+        return message if len(message) <= MAX_MESSAGE_CHARACTERS else f"{message[:MAX_MESSAGE_CHARACTERS]}…"
     if isinstance(error, OSError) and error.errno in REMEDIES:
         return (
             f"naevi: can't read or write {error.filename or 'a file'}: {error.strerror}. "

@@ -1,5 +1,6 @@
-"""Write files and folders atomically; read and write CSV and JSON."""
+"""Write files and folders atomically; read and write CSV, JSON and YAML."""
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pandas as pd
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
+
+from naevi.errors import UserError, describe_error
+
+MAX_YAML_BYTES = 2**20
+MAX_YAML_NODES = 100_000  # after each alias was replaced by what it stands for
 
 # Read as text, so that an id such as 007 or NA stays what it is.
 TEXT_COLUMNS = dict.fromkeys(
@@ -70,3 +78,67 @@ def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8."""
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML 1.2 file, as DVC reads it. Raises UserError if it can't be read.
+
+    PyYAML would read 1e-4 as a string and `no` as False, and accept duplicate keys.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_YAML_BYTES + 1).decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not YAML: {describe_error(error)}") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the content of YAML 1.2. `name` says in messages where it is from.
+
+    Raises UserError if it isn't YAML, has more than MAX_YAML_BYTES, or would become more than MAX_YAML_NODES.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise UserError(f"{name} is larger than {MAX_YAML_BYTES // 2**20} MiB. Make it smaller.")
+    try:
+        if "*" in text:  # the events take as long as the values, and without aliases their number can't explode
+            _check_aliases(text)
+        return YAML(typ="safe").load(text)
+    except Exception as error:  # YAML makes ruamel raise anything, such as RecursionError, ValueError and TypeError
+        raise UserError(f"{name} is not YAML: {describe_error(error)[:300]}. Correct it.") from error
+
+
+def _check_aliases(text: str) -> None:
+    """Raise ValueError if an alias is inside its own value, or if the aliases stand for too many values."""
+    sizes: dict[str, int] = {}  # the number of values by anchor
+    open_ones: list[tuple[str | None, int]] = [(None, 0)]  # collections that haven't ended: anchor and number so far
+    for event in YAML(typ="safe").parse(text):
+        anchor, size = getattr(event, "anchor", None), 1
+        if isinstance(event, CollectionStartEvent):
+            open_ones.append((anchor, 1))
+            continue
+        if isinstance(event, AliasEvent):
+            if anchor not in sizes:
+                raise ValueError(f"the alias *{anchor} is inside the value that it stands for, or stands for none")
+            size = sizes[anchor]
+        elif isinstance(event, CollectionEndEvent):
+            anchor, size = open_ones.pop()
+        elif not isinstance(event, NodeEvent):
+            continue
+        if anchor and not isinstance(event, AliasEvent):
+            sizes[anchor] = size
+        outer, number = open_ones.pop()
+        open_ones.append((outer, number + size))
+        if number + size > MAX_YAML_NODES:
+            raise ValueError(f"its aliases stand for more than {MAX_YAML_NODES} values")
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """Return nested values as YAML."""
+    buffer = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(values, buffer)
+    return buffer.getvalue().rstrip()

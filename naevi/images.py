@@ -19,7 +19,19 @@ from PIL.ImageFile import ImageFile
 
 from naevi.errors import UserError, describe_error
 
-IMAGE_SUFFIXES = (".bmp", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".gif", ".jp2", ".pgm", ".ppm")
+# The formats that are read, as Pillow names them, and the suffixes of their files. Nothing else is opened, whatever a
+# file's name is: for PostScript, Pillow would start another program.
+FORMATS = {
+    "BMP": (".bmp",),
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "JPEG": (".jpg", ".jpeg"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2",),
+    "PPM": (".pgm", ".ppm"),
+}
+IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS = 50_000_000
 READING_FILE = "reading.json"  # in data/raw: how its images were read, as far as predictions must read theirs alike
 
@@ -76,13 +88,15 @@ def open_image(source: Path | bytes, name: str = "") -> Iterator[ImageFile]:
     """
     name = name or (str(source) if isinstance(source, Path) else f"Data of {len(source)} bytes")
     try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=list(FORMATS)) as image:
             yield image
     except Image.DecompressionBombError as error:
         reason = describe_error(error).partition(",")[0]  # the rest is about attacks
         raise UserError(f"{name} can't be read as an image: {reason}. Make it smaller.") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{name} can't be read as an image: its format is unknown.") from error
+        raise UserError(
+            f"{name} can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}."
+        ) from error
     except Exception as error:  # a corrupt file makes Pillow raise anything, SyntaxError and TypeError included
         raise UserError(f"{name} can't be read as an image: {describe_error(error)}.") from error
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from naevi.config import Config, read_yaml
+from naevi.config import Config
 from naevi.errors import UserError
+from naevi.files import read_yaml
 from naevi.workspace import Workspace
 
 CODE_FOLDERS = ("naevi/", "stages/")  # whose packages count as code

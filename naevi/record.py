@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from naevi.added_parameters import missing_parameters
 from naevi.config import Config, flatten, nest, parse_record
 from naevi.digests import file_digest, path_md5
 from naevi.errors import UserError, describe_error
-from naevi.files import read_csv, read_json
+from naevi.files import parse_yaml, read_csv, read_json
 from naevi.provenance import digest, read_description
 from naevi.workspace import Workspace
 
@@ -100,16 +98,16 @@ def parse_lock(text: str, name: str) -> Record:
     Raises UserError if the text can't be read or lacks a stage that computes.
     """
     try:
-        entries = YAML(typ="safe").load(text)["stages"]
+        entries = parse_yaml(text, name)["stages"]
         stages = {str(stage): _stage_record(entry) for stage, entry in entries.items()}
         models = [f"train@{item}" for item in stages["evaluate"].parameters["cv.models"]]
         names = [name for stage in COMPUTING_STAGES for name in (models if stage == "train" else [stage])]
         names += ["report"] if "report" in stages else []
         return Record({name: stages[name] for name in names})
-    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         raise UserError(
-            f"{name} doesn't record a complete result ({type(error).__name__}: {describe_error(error)[:100]}). "
-            "Run `dvc repro`."
+            f"{name} doesn't record a complete result ({kind}{describe_error(error)[:100]}). Run `dvc repro`."
         ) from error
 
 

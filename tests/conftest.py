@@ -14,8 +14,9 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from naevi.config import Config, parse_config, read_yaml
+from naevi.config import Config, parse_config
 from naevi.datasets.raw import build_raw
+from naevi.files import read_yaml
 from naevi.images import Pixels, pixel_sha256
 from naevi.preprocessing.checks import check_data
 from naevi.preprocessing.prepare import prepare

@@ -9,8 +9,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from naevi.added_parameters import ADDED_PARAMETERS, complete_record, missing_parameters
-from naevi.config import flatten, load_config, parse_record, read_yaml
+from naevi.config import flatten, load_config, parse_record
 from naevi.errors import UserError
+from naevi.files import read_yaml
 from tests.helpers import HERE, ROOT
 
 

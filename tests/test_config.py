@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from naevi.config import Config, load_config, parse_config, read_yaml
+from naevi.config import Config, load_config, parse_config
 from naevi.errors import UserError
 from naevi.experiments.demo import set_parameters
+from naevi.files import read_yaml
 from tests.helpers import HERE
 
 Params = Callable[[dict[str, Any]], dict[str, Any]]

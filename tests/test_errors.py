@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from naevi.errors import first_ten
+from naevi.errors import UserError, exit_message, first_ten, shorten
 from stages.runner import run_stage
 from tests.helpers import ROOT
 
@@ -87,3 +87,12 @@ def test_python_looks_for_garbage_while_a_stage_runs_but_not_in_what_it_imported
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout == f"{imported}\nTrue True\n"
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    """A cell of a table can have megabytes."""
+    assert first_ten(["a" * 3_000_000]) == "a" * 49 + "…" + "a" * 50
+    assert shorten("b" * 100) == "b" * 100
+    message = exit_message(UserError("c" * 3_000_000))
+    assert message is not None
+    assert len(message) == 10_001

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from naevi.files import atomic_file, atomic_folder, read_csv
+from naevi.errors import UserError
+from naevi.files import atomic_file, atomic_folder, parse_yaml, read_csv, read_yaml
 
 
 def layout(folder: Path) -> list[str]:
@@ -85,3 +86,44 @@ def test_numbers_are_numbers_and_only_an_empty_cell_is_missing(tmp_path: Path) -
     assert table.dice.isna().tolist() == [False, True]
     assert table.image_id.isna().tolist() == [False, True]
     assert table.image_id[0] == "1"
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (BOMB, "its aliases stand for more than 100000 values"),
+        ("a: &a [*a]", "the alias *a is inside the value that it stands for, or stands for none"),
+        ("a: *b", "the alias *b is inside the value that it stands for, or stands for none"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+        ("- " * 5_000, "maximum recursion depth exceeded"),
+        (f"a: {'9' * 5_000}", "Exceeds the limit (4300 digits) for integer string conversion"),
+        ("a: !!int ''", "string index out of range"),
+        ("a: !!timestamp x", "failed to construct timestamp"),
+    ],
+    ids=["bomb", "circle", "nothing", "brackets", "dashes", "digits", "integer", "timestamp"],
+)
+def test_hostile_yaml_is_refused_in_one_sentence(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_yaml(tmp_path / "a.yaml")
+
+    assert str(error.value).startswith(f"{tmp_path}/a.yaml is not YAML: ")
+    assert problem in str(error.value)
+
+
+def test_a_huge_yaml_file_is_not_read(tmp_path: Path) -> None:
+    """The file is sparse: it takes no disk space."""
+    with (tmp_path / "a.yaml").open("wb") as file:
+        file.truncate(20 * 2**30)
+
+    with pytest.raises(UserError, match=r"a\.yaml is larger than 1 MiB\. Make it smaller\.$"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_aliases_within_bounds_are_read(tmp_path: Path) -> None:
+    assert parse_yaml("a: &a {x: 1}\nb: [*a, *a]\n", "text") == {"a": {"x": 1}, "b": [{"x": 1}, {"x": 1}]}

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,10 @@ from PIL import Image
 
 from naevi.errors import UserError
 from naevi.images import (
+    FORMATS,
+    IMAGE_SUFFIXES,
     Pixels,
+    open_image,
     pixel_sha256,
     read_image,
     read_mask,
@@ -174,3 +178,28 @@ def test_a_header_that_claims_a_huge_image_is_an_error(header: Callable[[int, in
     path.write_bytes(header(10_000, 5_000))
     with pytest.raises(UserError, match="image file is truncated"):
         read_image(path)
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.eps"])
+def test_only_the_listed_formats_are_opened(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For PostScript, Pillow would start Ghostscript, whatever the file is called."""
+    (tmp_path / name).write_bytes(POSTSCRIPT)
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *arguments, **_: started.append(arguments))
+    with Image.open(tmp_path / name) as image:
+        assert image.format == "EPS"
+
+    for source in (tmp_path / name, POSTSCRIPT):
+        with pytest.raises(UserError, match="its format is unknown"), open_image(source) as image:
+            image.load()
+    assert started == []
+
+
+def test_every_suffix_belongs_to_a_format_that_pillow_has() -> None:
+    Image.init()
+
+    assert set(FORMATS) <= set(Image.OPEN)
+    assert {Image.EXTENSION[suffix] for suffix in IMAGE_SUFFIXES} == set(FORMATS)

@@ -11,9 +11,8 @@ import pytest
 from mlflow.entities import Run
 from PIL import Image
 
-from naevi.config import read_yaml
 from naevi.experiments.demo import commit, set_parameters
-from naevi.files import read_json
+from naevi.files import read_json, read_yaml
 from tests import pipeline
 from tests.helpers import HERE
 from tests.pipeline import STAGES, runs

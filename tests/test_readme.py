@@ -6,8 +6,9 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
-from naevi.config import flatten, read_yaml
+from naevi.config import flatten
 from naevi.experiments.published import BEGIN_MARK, END_MARK, results_table
+from naevi.files import read_yaml
 from naevi.workspace import Workspace
 from tests.helpers import ROOT
 

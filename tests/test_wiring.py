@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from naevi.config import Config, read_yaml
+from naevi.config import Config
+from naevi.files import read_yaml
 from tests import pipeline
 from tests.helpers import HERE, ROOT
 

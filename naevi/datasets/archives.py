@@ -24,6 +24,7 @@ from naevi.datasets.members import (
     Member,
     NameFilter,
     read_members,
+    read_regular,
 )
 from naevi.datasets.rar import read_rar
 from naevi.errors import REMEDIES, UserError, describe_error
@@ -42,8 +43,8 @@ def read_files(source: Path, is_selected: NameFilter) -> Files:
     in place of it. A folder is read by name, an archive in its own order. One file at a time is in memory. Hidden files
     and folders (.x, ._x of macOS) and __MACOSX are skipped.
 
-    Raises UserError if an archive can't be read, is encrypted, contains links, devices or paths outside it, or unpacks
-    to far more than an archive of images.
+    Raises UserError as `read_regular` does, and if an archive can't be read, is encrypted, contains links, devices or
+    paths outside it, or unpacks to far more than an archive of images.
     """
     if not source.is_dir():
         yield from _read_archive(source, is_selected)
@@ -54,7 +55,7 @@ def read_files(source: Path, is_selected: NameFilter) -> Files:
         if path.name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from _read_inner_archive(path, is_selected)
         elif is_selected(str(path)):
-            yield str(path), path.read_bytes()
+            yield str(path), read_regular(path)
 
 
 def _read_inner_archive(source: Path, is_selected: NameFilter) -> Files:
@@ -74,6 +75,8 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
             elif path.is_symlink():
                 logger.warning("%s is a link to a folder or to nothing, and isn't followed.", path)
+            elif not path.is_dir():
+                logger.warning("%s is a device or a pipe, and isn't read.", path)
 
 
 def _read_archive(source: Path, is_selected: NameFilter) -> Files:

@@ -4,18 +4,16 @@ Of 16-bit color images, Pillow keeps only the high byte of each channel. To get 
 with the byte order swapped.
 """
 
-import io
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 
-from naevi.images import Pixels
+from naevi.images import Pixels, open_image
 
 Deep = NDArray[Any]  # (H, W, C) of uint16, int32 or float32; C is 1 (gray), 2 (gray, alpha), 3 or 4 (with alpha)
 White = float | Literal["auto"]
@@ -95,7 +93,7 @@ def _read_color(image: ImageFile, source: Path | bytes, low: str) -> Deep:
     bands = [band for band in image.getbands() if band != "X"]
     image.load()  # Pillow turns a TIFF by its EXIF tag now
     deep = np.empty((image.height, image.width, len(bands)), np.uint16)
-    with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as second:
+    with open_image(source) as second:
         second.seek(image.tell())
         _set_rawmode(second, low)
         for index, band in enumerate(bands):  # one by one, because of the memory

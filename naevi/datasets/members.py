@@ -28,6 +28,15 @@ Files = Iterator[tuple[str, bytes]]
 NameFilter = Callable[[str], bool]
 
 
+def read_regular(path: Path) -> bytes:
+    """Return the content of a file. Raises UserError if it isn't a regular file, or larger than MAX_MEMBER_BYTES."""
+    if not path.is_file():
+        raise UserError(f"{path} is a device, a pipe or a folder, not a file. Remove it or name a file.")
+    if path.stat().st_size > MAX_MEMBER_BYTES:
+        raise UserError(f"{path} is larger than {MAX_MEMBER_BYTES // MIB} MiB. Make it smaller or remove it.")
+    return path.read_bytes()
+
+
 class Member(NamedTuple):
     """A member of an archive that isn't a folder.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, read_files
 from naevi.datasets.decoding import read_new_image
+from naevi.datasets.members import read_regular
 from naevi.deploy.regions import describe_regions
 from naevi.errors import UserError, check_inputs, check_output
 from naevi.files import atomic_file, write_csv
@@ -70,7 +71,7 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
 def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[str]) -> Iterator[tuple[str, Pixels]]:
     """Yield name and pixels of each image; add the names of unreadable files to `skipped`."""
     paths: dict[str, str] = {}
-    for path, content in _read_contents(images):
+    for path, content in _read_contents(images, skipped):
         name = Path(path).stem
         if name in paths:
             raise UserError(
@@ -85,13 +86,22 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
             logger.warning("skipped: %s", error)
 
 
-def _read_contents(images: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of each file, those of folders and archives included."""
+def _read_contents(images: Sequence[Path], skipped: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of each file, those of folders and archives included.
+
+    Pipes, devices and huge files that are named directly are added to `skipped`.
+    """
     for path in images:
         if path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from read_files(path, lambda _: True)
+            continue
+        try:
+            content = read_regular(path)
+        except UserError as error:
+            skipped.append(str(path))
+            logger.warning("skipped: %s", error)
         else:
-            yield str(path), path.read_bytes()
+            yield str(path), content
 
 
 def _predict_batches(

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from naevi.config import read_yaml
 from naevi.digests import file_digest, folder_files, path_md5
 from naevi.errors import UserError, first_ten
 from naevi.experiments.repository import cache_folder, run_command
+from naevi.files import read_yaml
 from naevi.progress import progress
 from naevi.record import CODE
 from naevi.workspace import Workspace

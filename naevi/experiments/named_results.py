@@ -1,6 +1,5 @@
 """Results by name: the workspace, the committed default, published results, DVC experiments, git revisions."""
 
-import io
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from naevi.errors import UserError, first_ten
+from naevi.errors import UserError, first_ten, shorten
 from naevi.experiments.published import DEFAULT, experiment_name
 from naevi.experiments.repository import bytes_at, experiment_revisions, run_command
 from naevi.experiments.revisions import result_at
 from naevi.experiments.workspace_result import read_workspace_result
-from naevi.images import Pixels
+from naevi.images import Pixels, open_image
 from naevi.results.data_sets import UNKNOWN_DATA_SET, DataSet, are_versions, data_set_labels, is_same
 from naevi.results.folders import published_names, read_published
 from naevi.results.per_image import parse_per_image
@@ -120,7 +118,7 @@ def _find_revision(workspace: Workspace, name: str) -> str:
     if revision is None:
         experiments = [experiment for experiment, _ in experiment_revisions(workspace)]
         known = [WORKSPACE, DEFAULT, *published_names(workspace), *experiments]
-        raise UserError(f"{name!r} is not a result. Use one of {first_ten(known)}, or any git revision.")
+        raise UserError(f"{shorten(repr(name))} is not a result. Use one of {first_ten(known)}, or any git revision.")
     return revision
 
 
@@ -167,7 +165,7 @@ def _from_cache(workspace: Workspace, revision: str) -> ReadPrediction:
 
 
 def _decode_prediction(content: bytes) -> Pixels:
-    with Image.open(io.BytesIO(content)) as image:
+    with open_image(content) as image:
         pixels: Pixels = np.asarray(image)
         # Old predictions, from before there were classes, are gray: 255 in the lesion.
         return pixels if image.mode == "P" else (pixels > 0).astype(np.uint8)

@@ -61,7 +61,7 @@ def write_predict_settings(
 ) -> None:
     """Write predict.json. A predictor that was made on a GPU also works without one."""
     values = _settings(evaluate, runtime) | dict(reading)
-    if runtime.device == "cuda":
+    if runtime.device in ("cuda", "mps"):
         values["device"] = "auto"
     write_json(folder / SETTINGS, values)
 

@@ -11,7 +11,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from naevi.config import Config, ModelConfig
-from naevi.errors import UserError, describe_error
+from naevi.errors import UserError, describe_error, shorten
 from naevi.models.lesson12 import SegNet, UNet
 from naevi.models.pretrained import load_encoder_weights
 
@@ -151,7 +151,7 @@ def _check_encoder(encoder: str) -> None:
     names = own + [f"tu-{name}" for name in timm.list_models()]
     close = difflib.get_close_matches(encoder, names) or ["tu-tf_efficientnet_lite0"]
     raise UserError(
-        f"model.encoder {encoder!r} is neither one of smp's encoders nor tu- followed by a timm model. "
+        f"model.encoder {shorten(repr(encoder))} is neither one of smp's encoders nor tu- followed by a timm model. "
         f"Did you mean {' or '.join(close)}?"
     )
 

@@ -1,6 +1,8 @@
 """Resolve device, precision and thread count."""
 
+import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +14,16 @@ from naevi.config import RuntimeConfig
 from naevi.errors import UserError
 from naevi.models.distributed import local_world_size, world_size
 
+ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)")  # of a GPU: sm_86 has the compute capability 8.6
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ComputeSettings:
     """Device, precision, threads and processes, without `auto`. Equal ones on one machine class give equal bytes."""
 
-    device: Literal["cpu", "cuda"]
+    device: Literal["cpu", "cuda", "mps"]
     precision: Literal["bf16", "fp32"]
     threads: int
     processes: int = 1
@@ -30,10 +36,12 @@ class ComputeSettings:
 
 
 def resolve_compute_settings(settings: RuntimeConfig) -> ComputeSettings:
-    """Return definite settings and apply them to torch. Raises UserError if cuda is requested but missing."""
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("runtime.device is cuda, but torch finds no CUDA device. Set it to auto or cpu.")
-    device: Literal["cpu", "cuda"] = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    """Return definite settings and apply them to torch.
+
+    `auto` is cuda if there is a GPU that this torch supports, otherwise the CPU. Raises UserError if a device is
+    requested that can't be used.
+    """
+    device = _resolve_device(settings.device)
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _has_native_bf16(device) else "fp32"
@@ -49,9 +57,41 @@ def resolve_compute_settings(settings: RuntimeConfig) -> ComputeSettings:
     return ComputeSettings(device, precision, threads, world_size())
 
 
+def _resolve_device(requested: str) -> Literal["cpu", "cuda", "mps"]:
+    if requested == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError("runtime.device is mps, but torch finds no Apple GPU. Set it to auto or cpu.")
+        return "mps"
+    problem = "" if requested == "cpu" else _cuda_problem()
+    if requested == "cuda" and problem:
+        raise UserError(f"runtime.device is cuda, but {problem}. Set it to auto or cpu.")
+    if problem and torch.cuda.is_available():
+        logger.warning("The CPU is used, because %s.", problem)
+    return "cpu" if requested == "cpu" or problem else "cuda"
+
+
+def _cuda_problem() -> str:
+    """Return why torch can't compute on a GPU, as a part of a sentence; empty if it can."""
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    major, minor = torch.cuda.get_device_capability()
+    for kind, *number in ARCHITECTURE.findall(" ".join(torch.cuda.get_arch_list())):
+        built_major, built_minor = map(int, number)
+        if kind == "sm" and built_major == major and built_minor <= minor:
+            return ""
+        if kind == "compute" and (built_major, built_minor) <= (major, minor):  # code that newer GPUs can compile
+            return ""
+    return (
+        f"this torch is not built for the GPU {torch.cuda.get_device_name()} (compute capability {major}.{minor}, but "
+        f"torch has {', '.join(torch.cuda.get_arch_list())})"
+    )
+
+
 def _has_native_bf16(device: str) -> bool:
     """Return whether the chip computes bf16 itself. Emulated bf16 is slower than fp32."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device == "mps":
+        return False
     chip = torch.cpu.get_capabilities()
     return bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))

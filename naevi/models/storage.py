@@ -5,16 +5,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from naevi.config import ModelConfig
-from naevi.errors import UserError
+from naevi.config import Classes, ModelConfig, Section, Size, parse_section
+from naevi.errors import UserError, describe_error
 from naevi.files import atomic_folder, write_csv, write_json
 from naevi.models.build import NormalizedNetwork, build_network
 from naevi.provenance import read_description
 
 WEIGHTS, DESCRIPTION, HISTORY = "model.safetensors", "model.json", "history.csv"
+
+
+class NetworkDescription(Section):
+    """The values of model.json that are needed to predict."""
+
+    model: ModelConfig
+    classes: Classes
+    size: Size
 
 
 class StoredModel(NamedTuple):
@@ -41,17 +50,25 @@ def weights_digest(network: nn.Module) -> str:
 def load_model(folder: Path, *, device: str) -> StoredModel:
     """Return a trained network in evaluation mode and its description.
 
-    Raises UserError if model.json can't be read or the weights are not those that it describes.
+    Raises UserError if model.json can't be read or has invalid values, or if the weights aren't those that it
+    describes.
     """
     description = read_description(folder)
+    values = {key: description[key] for key in NetworkDescription.model_fields if key in description}
+    known = parse_section(NetworkDescription, values, f"{folder / DESCRIPTION}")
     file = folder / WEIGHTS
     data = file.read_bytes() if file.exists() else b""
     if hashlib.sha256(data).hexdigest() != description["sha256"]:
         raise UserError(
             f"{file} is missing or is not the file that model.json describes. Train the model again or run `dvc pull`."
         )
-    network = build_network(ModelConfig.model_validate(description["model"]), classes=len(description["classes"]))
-    network.load_state_dict(load(data))
+    network = build_network(known.model, classes=len(known.classes))
+    try:
+        network.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{file} doesn't hold the weights of this network ({describe_error(error)[:100]}). Use another model."
+        ) from error
     return StoredModel(network.to(device).eval(), description)
 
 

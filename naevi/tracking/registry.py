@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from naevi.config import parse_record, read_yaml
+from naevi.config import parse_record
 from naevi.errors import UserError, describe_error
-from naevi.files import read_csv
+from naevi.files import read_csv, read_yaml
 from naevi.tracking import store
 from naevi.tracking.artifacts import logged_models
 from naevi.tracking.store import EXPERIMENT, FINISHED, search_runs, tracking_uri

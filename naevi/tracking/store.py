@@ -17,12 +17,20 @@ import psutil
 from filelock import FileLock
 
 from naevi.errors import UserError, describe_error
+from naevi.tracking.creation import (
+    create_store,
+    replace_half_made_store,
+    sqlite_uri,
+    without_literal_folders,
+)
 from naevi.tracking.relocation import follow_move
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
 
 EXPERIMENT = "naevi"  # also the name of the registered model
 FINISHED = "attributes.status = 'FINISHED'"
@@ -56,7 +64,7 @@ class StoredResult(NamedTuple):
 
 def tracking_uri(workspace: Workspace) -> str:
     """Return MLFLOW_TRACKING_URI, or the sqlite store of the repository if it isn't set."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{workspace.mlflow_database}"
+    return os.environ.get(URI_VARIABLE) or sqlite_uri(workspace.mlflow_database)
 
 
 def store_lock(workspace: Workspace) -> FileLock:
@@ -72,25 +80,43 @@ def connect(workspace: Workspace) -> "tuple[MlflowClient, str]":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     uri = tracking_uri(workspace)
     _set_global_uri(uri)
+    for name in ("mlflow", "alembic"):  # after the import of MLflow, which sets them
+        logging.getLogger(name).setLevel(logging.WARNING)
     # The default of a sqlite store is the current folder, which DVC deletes after `--temp`.
     artifacts = workspace.mlflow_artifacts.as_uri() if uri.startswith("sqlite:") else None
     try:
         with store_lock(workspace):
-            if not os.environ.get(URI_VARIABLE):
-                follow_move(workspace, EXPERIMENT)
-            client = mlflow.MlflowClient(uri)
-            return client, _experiment_id(client, artifacts)
+            if os.environ.get(URI_VARIABLE):
+                return _open_store(uri, artifacts)
+            return _open_default_store(workspace, uri, artifacts)
     except Exception as error:  # of sqlalchemy, requests or MLflow
         raise UserError(
             f"MLflow's store {uri} can't be opened ({shorten_error(error)}). "
             "If it is a server, start it. If it is a file, move it away."
         ) from error
+
+
+def _open_default_store(workspace: Workspace, uri: str, artifacts: str | None) -> "tuple[MlflowClient, str]":
+    """Return a client for the store of the repository and the id of the MLflow experiment."""
+    database = workspace.mlflow_database
+    create_store(database)
+    follow_move(workspace, EXPERIMENT)
+    with without_literal_folders(database):
+        try:
+            return _open_store(uri, artifacts)
+        except Exception:
+            if not replace_half_made_store(database):
+                raise
+        return _open_store(uri, artifacts)
+
+
+def _open_store(uri: str, artifacts: str | None) -> "tuple[MlflowClient, str]":
+    import mlflow
+
+    client = mlflow.MlflowClient(uri)
+    return client, _experiment_id(client, artifacts)
 
 
 def _set_global_uri(uri: str) -> None:
@@ -107,7 +133,7 @@ def _set_global_uri(uri: str) -> None:
 
 
 def _experiment_id(client: "MlflowClient", artifacts: str | None) -> str:
-    """Return the id of the MLflow experiment, and create it if it doesn't exist."""
+    """Return the id of the MLflow experiment. Create it if it doesn't exist, and restore it if it was deleted."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -118,6 +144,9 @@ def _experiment_id(client: "MlflowClient", artifacts: str | None) -> str:
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+        logger.warning("MLflow's experiment %s was deleted. It was restored, with its runs.", EXPERIMENT)
     return str(experiment.experiment_id)
 
 

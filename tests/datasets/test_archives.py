@@ -1,5 +1,6 @@
 """Folders and archives give the same files. What can't be read or trusted is an error that says what to do."""
 
+import os
 import re
 import stat
 import struct
@@ -274,3 +275,20 @@ def test_a_zip_that_is_not_compressed_with_deflate_is_an_error(tmp_path: Path) -
     assert error_message(tmp_path / "a.zip") == (
         f"{tmp_path}/a.zip contains 'a.png', which isn't compressed with deflate. {TRUST}"
     )
+
+
+def test_a_huge_file_in_a_folder_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """The file is sparse: it takes no disk space."""
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(20 * 2**30)
+
+    assert error_message(tmp_path) == f"{tmp_path}/a.png is larger than 512 MiB. Make it smaller or remove it."
+
+
+def test_a_pipe_in_a_folder_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Reading it would wait for ever."""
+    (tmp_path / "inner").mkdir()
+    os.mkfifo(tmp_path / "inner" / "a.png")
+
+    assert contents(tmp_path) == []
+    assert caplog.messages == [f"{tmp_path}/inner/a.png is a device or a pipe, and isn't read."]

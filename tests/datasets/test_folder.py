@@ -13,7 +13,7 @@ from PIL import Image
 from naevi.config import Config
 from naevi.datasets.folder import file_role, import_folder
 from naevi.errors import UserError
-from naevi.images import IMAGE_SUFFIXES, read_image, read_mask
+from naevi.images import FORMATS, IMAGE_SUFFIXES, read_image, read_mask
 
 File = tuple[str, str, bytes]
 Import = Callable[..., pd.DataFrame]
@@ -181,7 +181,7 @@ def test_files_that_are_not_images_are_listed(error_message: ErrorMessage) -> No
     assert error_message(*pair("a"), *pair(98 * "ü"), *unusable).split("\n") == [
         "5 file(s) can't be used as images or masks:",
         f"  images/readme.txt doesn't have the suffix of an image ({SUFFIX_LIST}). Remove this file.",
-        "  images/text.jpg can't be read as an image: its format is unknown.",
+        f"  images/text.jpg can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}.",
         r"  'images/line\nbreak.png' has an unprintable character in its name. Rename it.",
         "  masks/red.png can't be read as an image: a mask must be gray or have a palette, but this one is in color.",
         f"  masks/{99 * 'ü'}.png has a name of more than 200 bytes. Shorten it.",

@@ -1,5 +1,6 @@
 """Masks of new images: the same bytes as those of the cross-validation."""
 
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from naevi.config import Config
 from naevi.deploy.predict import REGION_COLUMNS, predict_images
 from naevi.errors import UserError
 from naevi.files import read_csv
-from naevi.images import read_mask, write_image
+from naevi.images import FORMATS, read_mask, write_image
 from naevi.inference.segmenter import Segmenter, load_segmenter
 from tests import pipeline
 from tests.deploy.predictors import write_predictor
@@ -81,9 +82,26 @@ def test_unreadable_files_are_skipped_with_a_warning(
     assert predict_images(segmenter, [letter, image], tmp_path / "out", force=False) == [str(letter)]
 
     assert [record.getMessage() for record in caplog.records] == [
-        f"skipped: {letter} can't be read as an image: its format is unknown."
+        f"skipped: {letter} can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}."
     ]
     assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["image.png"]
+
+
+def test_pipes_and_huge_files_are_skipped_unread(
+    tmp_path: Path, segmenter: Segmenter, image: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The large file is sparse. Reading the pipe would wait for ever."""
+    pipe, huge = tmp_path / "pipe.png", tmp_path / "huge.png"
+    os.mkfifo(pipe)
+    with huge.open("wb") as file:
+        file.truncate(20 * 2**30)
+
+    assert predict_images(segmenter, [pipe, huge, image], tmp_path / "out", force=False) == [str(pipe), str(huge)]
+
+    assert caplog.messages == [
+        f"skipped: {pipe} is a device, a pipe or a folder, not a file. Remove it or name a file.",
+        f"skipped: {huge} is larger than 512 MiB. Make it smaller or remove it.",
+    ]
 
 
 @pytest.fixture(scope="module")

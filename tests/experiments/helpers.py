@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from naevi.config import parse_config, read_yaml
-from naevi.files import write_json
+from naevi.config import parse_config
+from naevi.files import read_yaml, write_json
 from naevi.workspace import Workspace
 from tests.helpers import HERE, ROOT, write_lock
 

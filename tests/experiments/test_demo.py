@@ -4,8 +4,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from naevi.config import load_config, read_yaml
+from naevi.config import load_config
 from naevi.experiments.demo import DEMO_PARAMETERS, make_demo, set_parameters
+from naevi.files import read_yaml
 from naevi.workspace import Workspace
 from tests.helpers import ROOT
 

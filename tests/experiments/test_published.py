@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from naevi.config import load_config, read_yaml
+from naevi.config import load_config
 from naevi.errors import UserError
 from naevi.experiments.demo import commit, set_parameters
 from naevi.experiments.published import BEGIN_MARK, END_MARK, results_table, update_readme
-from naevi.files import read_json
+from naevi.files import read_json, read_yaml
 from naevi.metrics import overlap_scores
 from naevi.workspace import Workspace
 from tests import pipeline

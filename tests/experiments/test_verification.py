@@ -10,8 +10,8 @@ import mlflow
 import pytest
 from ruamel.yaml import YAML
 
-from naevi.config import read_yaml
 from naevi.experiments.demo import commit
+from naevi.files import read_yaml
 from tests import pipeline
 from tests.experiments.helpers import md5
 

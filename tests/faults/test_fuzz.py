@@ -38,7 +38,7 @@ from mlflow.pyfunc.scoring_server import invocations
 from PIL import Image
 from safetensors.torch import save
 
-from naevi.config import ModelConfig, ReadingConfig, parse_config, read_yaml
+from naevi.config import ModelConfig, ReadingConfig, parse_config
 from naevi.datasets.decoding import read_image
 from naevi.datasets.folder import import_folder
 from naevi.datasets.mask_values import read_mask_values
@@ -46,6 +46,7 @@ from naevi.datasets.raw import write_folder
 from naevi.errors import UserError
 from naevi.experiments.named_results import NamedResult
 from naevi.experiments.statistics import compare_scores, pair_results
+from naevi.files import read_yaml
 from naevi.images import read_mask, undeclared_values, values_to_classes, write_mask
 from naevi.inference.predictor import write_predict_settings
 from naevi.inference.segmenter import load_segmenter

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from naevi.config import read_yaml
 from naevi.experiments.demo import set_parameters
+from naevi.files import read_yaml
 from tests import pipeline
 from tests.helpers import HERE, ROOT
 

@@ -10,6 +10,7 @@ import torch
 
 from naevi.config import Config, RuntimeConfig
 from naevi.errors import UserError
+from naevi.models import device
 from naevi.models.build import create_network
 from naevi.models.device import ComputeSettings, resolve_compute_settings
 from naevi.training import loop, step
@@ -104,3 +105,44 @@ def test_a_step_that_cannot_be_recorded_runs_directly(caplog: pytest.LogCaptureF
 
     assert [captured(torch.full((1,), 3.0, device="cuda")).item() for _ in range(4)] == [9.0] * 4
     assert caplog.text.count("The training step can't be recorded as a CUDA graph and runs slower") == 1
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "supported"),
+    [
+        ((8, 6), ["sm_80", "sm_90"], True),  # code for 8.0 runs on 8.6
+        ((8, 0), ["sm_86"], False),
+        ((12, 0), ["sm_90", "compute_90"], True),  # the driver compiles for newer GPUs
+        ((3, 5), ["sm_75", "sm_80", "sm_90a", "compute_90"], False),
+        ((9, 0), ["sm_75", "sm_90a"], True),
+    ],
+)
+def test_a_gpu_that_torch_is_not_built_for_is_not_used(
+    capability: tuple[int, int],
+    built: list[str],
+    supported: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """There is no such GPU here, so torch's answers about it are replaced."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
+
+    assert device._resolve_device("auto") == ("cuda" if supported else "cpu")
+
+    if not supported:
+        why = f"this torch is not built for the GPU Old GPU (compute capability {capability[0]}.{capability[1]}, but "
+        assert caplog.messages == [f"The CPU is used, because {why}torch has {', '.join(built)})."]
+        with pytest.raises(
+            UserError, match=r"^runtime\.device is cuda, but this torch is not built for the GPU Old GPU"
+        ):
+            device._resolve_device("cuda")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="mps is here")
+def test_mps_is_used_only_where_it_is() -> None:
+    message = r"^runtime.device is mps, but torch finds no Apple GPU\. Set it to auto or cpu\.$"
+    with pytest.raises(UserError, match=message):
+        resolve_compute_settings(RuntimeConfig(device="mps", precision="auto", threads="auto"))

@@ -32,7 +32,8 @@ import sys
 import torch
 from torch import nn
 from pathlib import Path
-from naevi.config import ModelConfig, TrainConfig, read_yaml
+from naevi.config import (ModelConfig, TrainConfig)
+from naevi.files import read_yaml
 from naevi.dataset import PreparedImages
 from naevi.models.build import create_network
 from naevi.models.device import ComputeSettings

@@ -1,12 +1,17 @@
 """From images to probabilities, with networks simple enough to be worked out by hand."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from naevi.config import ModelConfig
+from naevi.errors import UserError
 from naevi.inference.postprocessing import postprocess, resize_probabilities
 from naevi.models import prediction
+from naevi.models.build import build_network
 from naevi.models.device import ComputeSettings
 from naevi.models.prediction import predict_probabilities, to_class_map, to_logits
 
@@ -172,3 +177,83 @@ def test_cleaning_leaves_empty_and_full_predictions(value: int) -> None:
     mask = np.full((3, 4), value, np.uint8)
 
     assert np.array_equal(postprocess(mask, classes=2, fill_holes=True, largest_only=True), mask)
+
+
+class Greedy(Weighted):
+    """A network that needs more memory than there is for more than `fits` images at a time."""
+
+    def __init__(self, fits: int, message: str) -> None:
+        super().__init__()
+        self.fits, self.message = fits, message
+        self.seen: list[int] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, 2, 3) to (N, 1, 2, 3)."""
+        self.seen.append(len(image))
+        if len(image) > self.fits:
+            raise RuntimeError(self.message)
+        return super().forward(image)
+
+
+CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+
+
+def test_batches_are_halved_until_they_fit() -> None:
+    """With six pixels, torch's sigmoid depends on the batch. A test below compares bytes for images of usual sizes."""
+    images, network = noise(11), Greedy(3, CPU_MESSAGE)
+
+    found = predict_probabilities(network, images, CPU, flips=True)
+
+    assert torch.allclose(found, predict_probabilities(Weighted(), images, CPU, flips=True), rtol=0, atol=1e-6)
+    assert network.seen[:2] == [11, 6]
+    assert max(network.seen[2:]) <= 6
+
+
+def test_an_image_that_does_not_fit_alone_is_a_user_error() -> None:
+    with pytest.raises(UserError, match=r"^There isn't enough memory to predict one image of 3 px \(.*Lower preproc"):
+        predict_probabilities(Greedy(0, CPU_MESSAGE), noise(5), CPU)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        predict_probabilities(Greedy(0, "shapes don't match"), noise(5), CPU)
+
+
+def test_large_images_are_predicted_in_small_batches() -> None:
+    """At 160 px, a batch has 32 images. At 512 px, it has 3, and one that remains is computed as a pair."""
+    seen = []
+
+    class Blank(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            seen.append(len(image))
+            return image[:, :1]
+
+    predict_probabilities(Blank(), torch.zeros((33, 3, 160, 160), dtype=torch.uint8), CPU)
+    predict_probabilities(Blank(), torch.zeros((7, 3, 512, 512), dtype=torch.uint8), CPU)
+
+    assert seen == [32, 2, 3, 3, 2]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_real_network_gives_the_same_bytes_in_every_batch(precision: Literal["bf16", "fp32"]) -> None:
+    settings = ModelConfig(architecture="unet", encoder="resnet18", weights="none")
+    torch.manual_seed(0)
+    network = build_network(settings, classes=2)
+    images = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8)
+    compute = ComputeSettings("cpu", precision, 1)
+    together = predict_probabilities(network, images, compute)
+
+    for number in (1, 2, 3):
+        parts = [predict_probabilities(network, part, compute) for part in torch.split(images, number)]
+        assert torch.equal(torch.cat(parts), together)
+
+
+def test_weights_that_are_not_numbers_are_a_user_error() -> None:
+    """Masks would be empty, as if there were no lesion."""
+
+    class Damaged(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image[:, :1] * torch.tensor(float("nan"))
+
+    with pytest.raises(UserError, match=r"^The model's probabilities aren't finite, so its weights are damaged or"):
+        predict_probabilities(Damaged(), noise(2), CPU)

@@ -23,7 +23,7 @@ HISTORY = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 1 / 3]})
 def origin(config_with: Callable[[dict[str, Any]], Config]) -> dict[str, Any]:
     """What provenance says of a model, as far as it is needed to use it."""
     config = config_with({})
-    known = {"item": "0", "model": config.model.model_dump(), "classes": config.data.classes}
+    known = {"item": "0", "model": config.model.model_dump(), "classes": config.data.classes, "size": 32}
     return {"fingerprint": digest(known)} | known
 
 
@@ -144,4 +144,43 @@ def test_missing_weights_are_refused(tmp_path: Path, network: NormalizedNetwork,
     (tmp_path / "model.safetensors").unlink()
 
     with pytest.raises(UserError, match=r"model\.safetensors"):
+        load_model(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"size": 2**40}, "size: Input should be less than or equal to 2048; got 1099511627776"),
+        ({"size": 0}, "size: Input should be greater than or equal to 32; got 0"),
+        ({"size": "large"}, "size: Input should be a valid integer; got 'large'"),
+        ({"classes": None}, "classes: Input should be a valid dictionary; got None"),
+        ({"classes": {"skin": 0}}, "classes: Dictionary should have at least 2 items after validation, not 1; got"),
+        ({"model": {"architecture": "unet"}}, "model.encoder: is missing"),
+    ],
+    ids=str,
+)
+def test_a_model_json_with_impossible_values_is_refused(
+    tmp_path: Path, network: NormalizedNetwork, origin: dict[str, Any], changes: dict[str, Any], problem: str
+) -> None:
+    """Its fingerprint fits, as an attacker could make it."""
+    inputs = {key: value for key, value in (origin | changes).items() if key not in ("fingerprint", "sha256")}
+    save_model(tmp_path, network, {"fingerprint": digest(inputs)} | inputs, HISTORY)
+
+    with pytest.raises(UserError) as error:
+        load_model(tmp_path, device="cpu")
+    assert str(error.value).startswith(f"{tmp_path}/model.json has ")
+    assert problem in str(error.value)
+
+
+def test_weights_that_are_no_safetensors_are_refused(
+    tmp_path: Path, network: NormalizedNetwork, origin: dict[str, Any]
+) -> None:
+    """The header claims 2^60 bytes. The SHA-256 fits."""
+    save_model(tmp_path, network, origin, HISTORY)
+    weights = (2**60).to_bytes(8, "little") + b"{}"
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    description = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(description | {"sha256": hashlib.sha256(weights).hexdigest()}))
+
+    with pytest.raises(UserError, match=r"model\.safetensors doesn't hold the weights of this network \(.*header"):
         load_model(tmp_path, device="cpu")

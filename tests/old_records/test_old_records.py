@@ -15,10 +15,11 @@ from mlflow.entities import Run
 from PIL import Image
 
 from naevi.cli import main
-from naevi.config import flatten, load_config, read_yaml
+from naevi.config import flatten, load_config
 from naevi.experiments.changed_images import MAX_CHANGED
 from naevi.experiments.comparison import write_comparison
 from naevi.experiments.history import history_table
+from naevi.files import read_yaml
 from naevi.workspace import Workspace
 from tests import pipeline
 from tests.helpers import HERE

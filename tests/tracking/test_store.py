@@ -1,8 +1,10 @@
 """The store: where it is, two of them in one process, processes that create it at once, stale runs."""
 
+import contextlib
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +121,67 @@ def test_tests_use_no_store_of_the_user(small_repository: Path) -> None:
     )
 
     assert pipeline.run(small_repository, "python", "-c", script).startswith(f"sqlite:///{small_repository}")
+
+
+@pytest.mark.parametrize("name", ["what? yes", "a%20b", "100%", "a%25b#c", "a'b\"&+;=@"])
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the address of a store, % and ? have a meaning. Nothing may be written beside the folder."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "beside" / name
+    folder.mkdir(parents=True)
+    (folder / "a.txt").touch()
+    workspace = Workspace(folder)
+
+    client, experiment = store.connect(workspace)
+    run = client.create_run(experiment)
+    client.log_artifact(run.info.run_id, str(folder / "a.txt"))
+
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["a.txt"]
+    assert [path.name for path in folder.parent.iterdir()] == [name]
+    assert {path.name for path in folder.iterdir()} == {"a.txt", "mlartifacts", "mlflow.db", "mlflow.db.lock"}
+
+
+def test_a_store_that_was_left_half_made_is_replaced(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    """MLflow has created its tables but not noted their version, as after a kill. Without runs, nothing is lost."""
+    with contextlib.closing(sqlite3.connect(workspace.mlflow_database)) as database, database:
+        database.execute("DELETE FROM alembic_version")
+
+    client, experiment = store.connect(workspace)
+
+    client.create_run(experiment)
+    assert len(all_runs(workspace)) == 1
+    broken = workspace.mlflow_database.with_name("mlflow.db.broken")
+    assert broken.exists()
+    assert f"{workspace.mlflow_database} was left half-made, without any run. It was created again." in caplog.text
+
+
+def test_a_broken_store_with_runs_is_kept(workspace: Workspace) -> None:
+    with contextlib.closing(sqlite3.connect(workspace.mlflow_database)) as database, database:
+        database.execute("DELETE FROM alembic_version")
+        database.execute("INSERT INTO runs (run_uuid) VALUES ('r')")
+
+    with pytest.raises(UserError, match=r"mlflow\.db can't be opened"):
+        store.connect(workspace)
+    assert not workspace.mlflow_database.with_name("mlflow.db.broken").exists()
+
+
+def test_what_a_killed_creation_left_is_replaced(no_store: Workspace) -> None:
+    partial = no_store.mlflow_database.with_name("mlflow.db.partial")
+    partial.write_bytes(b"half")
+    partial.with_name("mlflow.db.partial-journal").write_bytes(b"half")
+
+    store.connect(no_store)
+
+    assert sorted(path.name for path in no_store.root.glob("mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
+
+
+def test_a_deleted_experiment_is_restored_with_its_runs(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    """As someone does in MLflow's pages."""
+    client, experiment = store.connect(workspace)
+    run = client.create_run(experiment)
+    client.delete_experiment(experiment)
+
+    assert store.connect(workspace)[1] == experiment
+
+    assert [each.info.run_id for each in all_runs(workspace)] == [run.info.run_id]
+    assert caplog.messages == ["MLflow's experiment naevi was deleted. It was restored, with its runs."]
