@@ -77,15 +77,14 @@ test-services: .venv/services
 
 # One worker and no job execution save 2 of 2.5 GB of memory. With several workers, MLflow also kills slow ones on a busy
 # machine, and their pages fail. Jobs are only for language models.
-UI := MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri
-RESULTS_PAGE := http://127.0.0.1:5000/\#/experiments/1/runs?searchFilter=tags.kind%3D%27result%27
+# make ui PORT=5001; by default the first free port from 5000 on
+UI := naevi ui
 
 demo: setup
 	naevi demo
 
 demo-ui: setup
-	@echo "When the server is up, the results are at $(RESULTS_PAGE)"
-	cd .demo && $(UI) sqlite:///mlflow.db
+	cd .demo && $(UI) $(if $(PORT),--port $(PORT))
 
 # A killed DVC process can leave corrupt lock files. This removes them.
 unlock: setup
@@ -99,8 +98,7 @@ repro: unlock
 # Not through DVC, which would add error messages of its own. MLflow opens even if the result can't be recorded.
 ui: unlock
 	@python -m stages.track || echo "MLflow shows only what was recorded before."
-	@echo "When the server is up, the results are at $(RESULTS_PAGE)"
-	$(UI) $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	$(UI) $(if $(PORT),--port $(PORT))
 
 # For a look at the masks before training, suspicious ones first. It runs the stages up to preprocess.
 review: unlock

@@ -220,6 +220,18 @@ def verify(commits: int, data: bool) -> None:
     verification.verify(require_workspace(), commits, data=data)
 
 
+@command("naevi ui --port 5001")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free port from 5000 on.")
+def ui(port: int | None) -> None:
+    """Open MLflow's pages on the results.
+
+    If MLFLOW_TRACKING_URI names a server, its address is printed and nothing is started.
+    """
+    from naevi.tracking.ui import open_ui
+
+    open_ui(require_workspace(), port)
+
+
 @command("naevi promote workspace")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Promote it even if it is not better. MLflow records this.")

@@ -10,7 +10,7 @@ class Workspace:
     """A checkout of the pipeline. Every path begins with `root`, so several can be used in one process.
 
     `main_repository` outlasts an experiment: inside `dvc exp run --temp` and `--queue` it is the repository that the
-    experiment was started from. It holds MLflow's store and the checkpoints.
+    experiment was started from. It holds MLflow's store, the checkpoints and files that git and DVC don't copy.
     """
 
     def __init__(self, root: Path, main_repository: Path | None = None) -> None:
@@ -24,7 +24,6 @@ class Workspace:
         self.requirements_lock = root / "requirements.lock"
 
         self.ph2_manifest = root / "data/ph2.csv"  # pixel hashes of PH2, in git
-        self.external_data = root / "data/external"  # users may put PH2 here, as an archive or a folder
         self.raw = root / "data/raw"  # images/<id>.png, masks/<id>.png (class indices), labels.csv, at native size
         self.reading_decisions = self.raw / "decisions.csv"  # decisions about files that can be read in several ways
         self.prepared = root / "data/prepared"  # the same at the training size, with the image table
@@ -55,6 +54,11 @@ class Workspace:
     def main_repository(self) -> Path:
         """Return the absolute path of the repository that outlasts an experiment."""
         return self._main_repository.resolve()
+
+    @property
+    def external_data(self) -> Path:
+        """Return the folder in which users may put PH2, as an archive or a folder."""
+        return self._main_repository / "data/external"
 
     @property
     def mlflow_database(self) -> Path:

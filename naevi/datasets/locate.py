@@ -30,7 +30,7 @@ def find_own_images(workspace: Workspace, path: str) -> Path:
     if named := os.environ.get("NAEVI_SOURCE"):
         logger.warning("NAEVI_SOURCE (%s) is used for PH2 only. Your images are read from data.path, %s.", named, path)
     if not source.exists():
-        remedy = "Run `dvc pull`, or set" if _is_tracked(workspace, source) else "Set"
+        remedy = "Run `dvc pull`, or set" if is_tracked(workspace, source) else "Set"
         raise UserError(f"data.path is {path}, which doesn't exist. {remedy} data.path to your images. {LAYOUT}")
     if links := _links_to_folders(source):
         raise UserError(
@@ -44,7 +44,7 @@ def find_own_images(workspace: Workspace, path: str) -> Path:
             path,
             *[source.resolve().name] * 3,
         )
-    elif not _is_tracked(workspace, source):
+    elif not is_tracked(workspace, source):
         logger.warning(
             "data.path, %s, isn't tracked by DVC yet. Run `dvc add %s` and commit %s.dvc, so that each result can be "
             "reproduced.",
@@ -59,7 +59,7 @@ def _links_to_folders(source: Path) -> list[str]:
     return [str(path) for path in links if not HIDDEN.search(path.relative_to(source).as_posix())]
 
 
-def _is_tracked(workspace: Workspace, source: Path) -> bool:
+def is_tracked(workspace: Workspace, source: Path) -> bool:
     """Return whether `dvc add` has tracked a path or a folder above it."""
     return any(path.with_name(f"{path.name}.dvc").exists() for path in (source, *source.parents) if path.name)
 
@@ -68,7 +68,7 @@ def find_source(workspace: Workspace, addresses: Sequence[str], missing: str) ->
     """Return the folder or archive of a public data set.
 
     It is what NAEVI_SOURCE names, otherwise data/external/ if it contains anything, otherwise a download from the first
-    of `addresses` that works.
+    of `addresses` that works. Inside an experiment, both are also looked up in the repository that it was started from.
 
     Raises UserError if NAEVI_SOURCE doesn't exist, and with the message `missing` if there is no source.
     """
@@ -76,12 +76,13 @@ def find_source(workspace: Workspace, addresses: Sequence[str], missing: str) ->
     if named and re.match("https?://", named):
         return _download_archive(named, workspace.external_data)
     if named:
-        if not Path(named).exists():
+        found = [folder / named for folder in (Path(), workspace.main_repository) if (folder / named).exists()]
+        if not found:
             raise UserError(
                 f"NAEVI_SOURCE is {named}, which doesn't exist. "
                 f"Set it to a folder or an archive ({', '.join(ARCHIVE_SUFFIXES)})."
             )
-        return Path(named)
+        return found[0]
     external = workspace.external_data
     if any(not path.name.startswith(".") and path.suffix != PARTIAL_SUFFIX for path in external.glob("*")):
         return external

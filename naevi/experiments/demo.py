@@ -30,7 +30,7 @@ def run_demo(workspace: Workspace) -> None:
     commit(demo.root, "Run the demo")
     print(
         f"\nThe images are synthetic, not of patients. Report: {demo.report_html.resolve()}\n"
-        f"Runs in MLflow: make demo-ui   (cd {demo.root}; mlflow ui --backend-store-uri sqlite:///mlflow.db)\n"
+        f"Runs in MLflow: make demo-ui   (cd {demo.root}; naevi ui)\n"
         f"An experiment: cd {demo.root}; dvc exp run -S model.architecture=segnet; dvc exp show"
     )
 

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import logging
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from naevi.config import load_config
+from naevi.datasets.locate import is_tracked
 from naevi.errors import UserError
 from naevi.experiments.repository import bytes_at, list_experiments, run_command, unlock
 from naevi.experiments.workspace_result import read_workspace_result
@@ -55,6 +58,7 @@ def publish_result(workspace: Workspace, name: str, assignments: list[str]) -> N
         raise UserError(
             f"only committed code and parameters can be published. Commit these first: {', '.join(changed)}."
         )
+    _check_images(workspace, assignments)
     unlock(workspace)
     experiment = experiment_name(name)
     settings = [part for assignment in assignments for part in ("--set-param", assignment)]
@@ -77,6 +81,24 @@ def publish_result(workspace: Workspace, name: str, assignments: list[str]) -> N
     statistics = json.loads(files.pop(workspace.data_statistics.name))
     files[OVERRIDES] = "".join(f"{assignment}\n" for assignment in assignments).encode()
     write_published(workspace, name, files, describe_record(workspace, record, statistics, head))
+
+
+def _check_images(workspace: Workspace, assignments: list[str]) -> None:
+    """Raise UserError for own images inside the repository that neither DVC nor git tracks.
+
+    They would be missing in the temporary folder, and DVC's message doesn't say what to do.
+    """
+    data = load_config(workspace, "data").data
+    changed = dict(assignment.split("=", 1) for assignment in assignments if assignment.startswith("data."))
+    path = changed.get("data.path", data.path)
+    if changed.get("data.source", data.source) != "folder" or Path(path).is_absolute() or path.startswith(".."):
+        return
+    in_git = run_command("git", "ls-files", "--", path, folder=workspace.root)
+    if not in_git and not is_tracked(workspace, workspace.root / path):
+        raise UserError(
+            f"data.path, {path}, isn't tracked, so the experiment would not have it. Run `dvc add {path}` and commit "
+            f"{path}.dvc."
+        )
 
 
 def _output(workspace: Workspace, experiment: str, revision: str, path: str) -> bytes:

@@ -124,6 +124,24 @@ def test_data_external_belongs_to_the_workspace(folder: Path) -> None:
     assert find_source(workspace, (), "nothing is here") == folder / "other" / "data" / "external"
 
 
+@pytest.mark.parametrize("named", ["ph2", "../beside/ph2", None])
+def test_an_experiment_finds_files_of_the_repository_that_it_was_started_from(
+    named: str | None, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dvc exp run --temp` runs in a folder that has only what git and DVC track."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    started = folder / "repository"
+    expected = started / (named or "data/external")
+    expected.mkdir(parents=True)
+    (folder / "beside").mkdir(exist_ok=True)
+    (expected / "image.bmp").touch()
+    monkeypatch.chdir(temporary)
+    if named:
+        monkeypatch.setenv("NAEVI_SOURCE", named)
+
+    assert find_source(Workspace(Path(), started), (), "nothing is here").resolve() == expected.resolve()
+
+
 def own_images(path: Path) -> Path:
     """Make a folder for own images, and return it."""
     path.mkdir(parents=True)

@@ -152,6 +152,20 @@ def naevi(folder: Path, *command: str) -> str:
     return pipeline.run(folder, "python", "-m", "naevi", *command, check=False)
 
 
+def test_own_images_that_nobody_tracks_are_refused_before_the_experiment(
+    small_repository: Path, tmp_path: Path
+) -> None:
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
+    commit(folder, "Run")
+    (folder / "data/mine/images").mkdir(parents=True)
+    own = ("publish", "own", "-S", "data.source=folder", "-S", "data.path=data/mine")
+
+    assert naevi(folder, *own) == (
+        "naevi: data.path, data/mine, isn't tracked, so the experiment would not have it. Run `dvc add data/mine` and "
+        "commit data/mine.dvc.\n"
+    )
+
+
 def test_publishing_runs_the_experiment_and_keeps_its_scores(small_repository: Path, tmp_path: Path) -> None:
     folder = pipeline.copy(small_repository, tmp_path / "repository")
     commit(folder, "Run")

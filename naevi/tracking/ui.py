@@ -1,0 +1,56 @@
+"""Open MLflow's pages on the store of a repository."""
+
+import os
+import socket
+import sys
+
+from naevi.errors import UserError
+from naevi.tracking import store
+from naevi.tracking.creation import sqlite_uri
+from naevi.tracking.store import tracking_uri
+from naevi.workspace import Workspace
+
+HOST, FIRST_PORT, PORTS = "127.0.0.1", 5000, 100  # how many ports are tried
+RESULTS = "#/experiments/{experiment}/runs?searchFilter=tags.kind%3D%27result%27"
+
+
+def open_ui(workspace: Workspace, port: int | None) -> None:
+    """Print the address of the results, and start MLflow's server on this port, by default the first free one.
+
+    The server replaces this process. If MLFLOW_TRACKING_URI names a server, nothing is started.
+
+    Raises UserError if the store can't be opened or the port is in use.
+    """
+    _, experiment = store.connect(workspace)
+    uri, page = tracking_uri(workspace), RESULTS.format(experiment=experiment)
+    if uri.startswith(("http:", "https:")):
+        print(f"MLFLOW_TRACKING_URI names a server, so none is started. The results are at {uri.rstrip('/')}/{page}")
+        return
+    if uri == sqlite_uri(workspace.mlflow_database):
+        os.chdir(workspace.main_repository)
+        uri = f"sqlite:///{workspace.mlflow_database.name}"  # MLflow takes the address for a path, see `creation`
+    port = free_port() if port is None else port
+    if not _is_free(port):
+        raise UserError(f"Port {port} is in use. Choose another one, or none to use the first free port.")
+    print(f"When the server is up, the results are at http://{HOST}:{port}/{page}", flush=True)
+    command = ["mlflow", "ui", "--workers", "1", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+def free_port() -> int:
+    """Return the first free port from FIRST_PORT on. On a Mac, AirPlay uses 5000."""
+    for port in range(FIRST_PORT, FIRST_PORT + PORTS):
+        if _is_free(port):
+            return port
+    raise UserError(f"No port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free. Name a free one with --port.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((HOST, port))
+        except OSError:
+            return False
+        return True
