@@ -11,7 +11,7 @@ import numpy as np
 from naevi.config import DataConfig, ReadingConfig
 from naevi.datasets.decoding import DecodedImage, Note, read_image
 from naevi.datasets.depth import FULL, bits_in_use
-from naevi.datasets.layout import Key, part_of
+from naevi.datasets.layout import Key, part_of, safe_name
 from naevi.datasets.mask_values import read_mask_values
 from naevi.errors import UserError
 from naevi.images import IMAGE_SUFFIXES, undeclared_values, values_to_classes, write_image, write_mask
@@ -87,7 +87,7 @@ def convert_files(
 
 def _stem(role: str, name: str) -> str:
     stem = normalize("NFC", Path(name).stem)  # macOS may store an umlaut as two characters
-    return _MASK_ENDING.sub("", stem) if role == "masks" else stem
+    return safe_name(_MASK_ENDING.sub("", stem) if role == "masks" else stem)
 
 
 def _check_name(name: str, path: Path) -> None:

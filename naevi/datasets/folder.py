@@ -19,7 +19,7 @@ from naevi.datasets.conversion import (
 from naevi.datasets.decoding import read_image
 from naevi.datasets.depth import White
 from naevi.datasets.labels import label_images
-from naevi.datasets.layout import Key, unique_ids
+from naevi.datasets.layout import FORMULA_START, Key, unique_ids
 from naevi.datasets.mask_values import ALPHA_USED
 from naevi.datasets.pairs import match_orientation, match_pairs
 from naevi.errors import UserError, first_ten
@@ -70,7 +70,7 @@ def import_folder(
     masks, turned = match_orientation(images, masks, data.reading.orientation)
     write_json(folder / READING_FILE, {"white": white, "image_alpha": data.reading.image_alpha})
     how_read = [*_describe_reading(images, masks, used), _describe_white(images, used, white, data.reading.white)]
-    return labels.table, [*how_read, *turned, *left_out, *renamed, *labels.decisions]
+    return labels.table, [*how_read, *turned, *left_out, *renamed, _describe_formulas(images), *labels.decisions]
 
 
 def _check_files(found: Files) -> None:
@@ -136,6 +136,12 @@ def _describe_reading(images: dict[str, Converted], masks: dict[str, Converted],
         for decision, parameter in images[image_id].notes + masks[image_id].notes:
             ids.setdefault((decision, parameter), {})[image_id] = None
     return [Decision(decision, list(ids[decision, parameter]), parameter) for decision, parameter in sorted(ids)]
+
+
+def _describe_formulas(images: dict[str, Converted]) -> Decision:
+    changed = [image_id for image_id, image in images.items() if Path(image.name).name.startswith(FORMULA_START)]
+    text = "Images whose names begin with =, +, - or @, as formulas do in spreadsheets, whose ids begin with _"
+    return Decision(text, changed, "data.path")
 
 
 def _describe_white(images: dict[str, Converted], used: list[str], white: float, setting: White) -> Decision:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from naevi.config import DataConfig
 from naevi.datasets.columns import IMAGE_NAMES, named_like, required
-from naevi.datasets.layout import part_of
+from naevi.datasets.layout import part_of, safe_name
 from naevi.errors import UserError, describe_error, first_ten
 from naevi.images import IMAGE_SUFFIXES
 from naevi.tables import Decision
@@ -115,7 +115,7 @@ def match_names(cells: pd.Series, image_ids: set[str]) -> pd.Series:
     ids = []
     for cell in cells:
         path = normalize("NFC", cell).replace("\\", "/")  # macOS may store an umlaut as two characters
-        name = IMAGE_SUFFIX.sub("", path.rpartition("/")[2])
+        name = safe_name(IMAGE_SUFFIX.sub("", path.rpartition("/")[2]))
         prefixed = f"{part_of(path)}_{name}"
         ids.append(prefixed if name not in image_ids and prefixed in image_ids else name)
     return pd.Series(ids, index=cells.index, dtype=cells.dtype)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from naevi.config import DataConfig, Name
 from naevi.datasets.columns import describe_columns, label_columns
 from naevi.datasets.label_table import find_table, image_column, match_names, read_table
-from naevi.datasets.layout import PART_NAMES, folder_split
+from naevi.datasets.layout import PART_NAMES, folder_split, safe_name
 from naevi.errors import UserError, first_ten
 from naevi.tables import PARTS, Decision
 
@@ -123,6 +123,7 @@ def _fill_groups(name: str, table: pd.DataFrame) -> list[Decision]:
     """Give each image without a group its own."""
     if "group" not in table:
         return []
+    table["group"] = table.group.map(safe_name)
     empty = table.group == ""
     table["group"] = table.group.mask(empty, "only " + table.image_id)
     ids = table.image_id[empty].tolist()

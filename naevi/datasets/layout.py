@@ -29,7 +29,14 @@ PART_NAMES = {
     "holdout": "test",
 }
 
+FORMULA_START = ("=", "+", "-", "@")  # spreadsheets take cells that begin with these for formulas
+
 Key = tuple[str, str]  # the part of its folder (train, val, test or "") and its name without suffix
+
+
+def safe_name(name: str) -> str:
+    """Return a name for tables that people open: with _ before it if a spreadsheet would take it for a formula."""
+    return f"_{name}" if name.startswith(FORMULA_START) else name
 
 
 def part_of(path: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from naevi.config import DataConfig, PhantomsConfig
 from naevi.datasets.archives import read_files
 from naevi.datasets.folder import file_role, import_folder
+from naevi.datasets.layout import safe_name
 from naevi.datasets.locate import find_own_images, find_source
 from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file
 from naevi.datasets.synthetic import synthetic_image
@@ -82,8 +83,8 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
 
 
 def printable(name: str) -> str:
-    """Return the name of a file, or its repr if it isn't printable or not UTF-8."""
-    return name if name.isprintable() else repr(name)
+    """Return the name of a file for a table, or its repr if it isn't printable or not UTF-8."""
+    return safe_name(name) if name.isprintable() else repr(name)
 
 
 def _read_with_progress(source: Path, is_selected: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, read_files
 from naevi.datasets.decoding import read_new_image
+from naevi.datasets.layout import safe_name
 from naevi.datasets.members import read_regular
 from naevi.deploy.regions import describe_regions
 from naevi.errors import UserError, check_inputs, check_output
@@ -72,7 +73,7 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
     """Yield name and pixels of each image; add the names of unreadable files to `skipped`."""
     paths: dict[str, str] = {}
     for path, content in _read_contents(images, skipped):
-        name = Path(path).stem
+        name = safe_name(Path(path).stem)
         if name in paths:
             raise UserError(
                 f"{paths[name]} and {path} would both be written to {name}.png. Predict them separately, with a "

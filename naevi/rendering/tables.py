@@ -46,8 +46,8 @@ def compact_markdown_table(table: Table) -> str:
 
 
 def escape_cell(text: str) -> str:
-    """Return text for a cell of a Markdown table: without bars, line breaks and HTML tags that would take effect."""
-    text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    """Return text for Markdown, such as a cell: bars, line breaks, links and HTML tags don't take effect."""
+    text = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("](", "\\](")
     return re.sub(r"<(?=\S)", "&lt;", text)
 
 

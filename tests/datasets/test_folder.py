@@ -14,6 +14,7 @@ from naevi.config import Config
 from naevi.datasets.folder import file_role, import_folder
 from naevi.errors import UserError
 from naevi.images import FORMATS, IMAGE_SUFFIXES, read_image, read_mask
+from naevi.tables import Decision
 
 File = tuple[str, str, bytes]
 Import = Callable[..., pd.DataFrame]
@@ -223,3 +224,20 @@ def test_an_image_and_a_mask_with_different_sizes_are_listed(error_message: Erro
         "An image and its mask must have the same size. These differ: a (2x1 px, its mask 1x2 px). "
         "Fix them or remove them, or set data.mismatches to leave-out."
     )
+
+
+def test_names_that_are_formulas_in_spreadsheets_are_changed(
+    tmp_path: Path, config_with: Callable[[dict[str, Any]], Config]
+) -> None:
+    """The table names the image and a patient with formulas, too."""
+    formula = "=HYPERLINK(1)"
+    table = f"image_id,patient_id\n{formula},=1+1\nb,@x\n"
+    files = [*pair(formula), *pair("b"), labels(table)]
+    settings = {"data.source": "folder", "data.path": "mine", "data.classes": {"skin": 0, "lesion": 255}}
+
+    labeled, decisions = import_folder(files, tmp_path, config_with(settings).data)
+
+    assert labeled.image_id.tolist() == [f"_{formula}", "b"]
+    assert labeled.group.tolist() == ["_=1+1", "_@x"]
+    text = "Images whose names begin with =, +, - or @, as formulas do in spreadsheets, whose ids begin with _"
+    assert [item for item in decisions if item.decision == text] == [Decision(text, [f"_{formula}"], "data.path")]

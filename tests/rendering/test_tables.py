@@ -52,6 +52,8 @@ def test_text_columns_are_aligned_and_text_is_left_as_it_is() -> None:
         ("a\\|b", "a\\\\\\|b"),
         ("a\n b\tc ", "a b c"),
         ("<img src=x>", "&lt;img src=x>"),
+        ("![a](http://x)", "![a\\](http://x)"),
+        ("Dice [95 % interval]", "Dice [95 % interval]"),
         ("< 0.0001", "< 0.0001"),
         ("", ""),
     ],
