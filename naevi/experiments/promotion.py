@@ -5,7 +5,7 @@ import pandas as pd
 from naevi.config import load_config
 from naevi.errors import UserError
 from naevi.experiments import statistics
-from naevi.experiments.named_results import WORKSPACE, NamedResult, check_data_sets, load_result
+from naevi.experiments.named_results import WORKSPACE, NamedResult, load_result
 from naevi.experiments.statistics import (
     COMPARED_SCORES,
     compare_scores,
@@ -14,7 +14,7 @@ from naevi.experiments.statistics import (
     pair_results,
 )
 from naevi.record import check_result, read_record
-from naevi.results.data_sets import DataSet, are_versions, data_set_labels
+from naevi.results.data_sets import DataSet, are_versions, data_set_labels, is_same
 from naevi.tracking.artifacts import run_problems
 from naevi.tracking.registry import (
     Champion,
@@ -35,8 +35,8 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
     The first champion needs no comparison. Later ones must be significantly better than the champion on the same
     images. `force` promotes any other result too, and the registered model records that.
 
-    Raises UserError if the result isn't better, is the champion already, has no model `all` or no run in MLflow, was
-    measured on other images, masks or classes than the champion, or if its files have changed.
+    Raises UserError if the result is the champion already, has no model `all` or no run in MLflow, or if its files have
+    changed. Without `force`, also if it isn't better, or was measured on other images, masks or classes.
     """
     if name == WORKSPACE:
         record = read_record(workspace)
@@ -105,7 +105,7 @@ def _compare_with_champion(
 ) -> tuple[str, bool]:
     """Return the result of `_is_better`.
 
-    With `force`, there is no comparison if the champion's files are lost, or if it was measured on other images.
+    With `force`, there is no comparison if the champion's files are lost, or if the two have no common yardstick.
     """
     name = f"the champion (version {champion.version})"
     try:
@@ -117,34 +117,43 @@ def _compare_with_champion(
             ) from error
         return f"{candidate.name} was not compared with {name}, because the champion's files are lost.", False
     current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
-    if are_versions(current.data_set, candidate.data_set):
-        versions = data_set_labels([current.data_set, candidate.data_set])
-        reason = f"images or masks were changed in between: {versions[0]} became {versions[1]}."
+    if difference := _describe_difference(current, candidate):
         if not force:
             raise UserError(
-                f"{candidate.name} can't be compared with {name}: {reason} To promote it without a comparison, use "
+                f"{candidate.name} can't be compared with {name}: {difference} To promote it without a comparison, use "
                 "FORCE=1."
             )
-        return f"{candidate.name} was not compared with {name}: {reason}", False
+        return f"{candidate.name} was not compared with {name}: {difference}", False
     return _is_better(workspace, current, candidate)
 
 
-def _is_better(workspace: Workspace, champion: NamedResult, candidate: NamedResult) -> tuple[str, bool]:
-    """Return the verdict with the number of left-out images, and whether the candidate is significantly better."""
-    check_data_sets(champion, candidate)
-    pairs = pair_results(champion, candidate)
+def _describe_difference(champion: NamedResult, candidate: NamedResult) -> str:
+    """Return why two results have no common yardstick, as a sentence; empty if they have."""
+    sets = champion.data_set, candidate.data_set
+    if not is_same(*sets):
+        before, after = data_set_labels(sets)
+        if are_versions(*sets):
+            return f"images or masks were changed in between: {before} became {after}."
+        return f"the champion was measured on the data set {before}, {candidate.name} on {after}."
+    try:
+        pairs = pair_results(champion, candidate)
+    except UserError as error:  # other images or masks, in results whose data set isn't known
+        return str(error)
     if pairs.only_a or pairs.only_b:
-        raise UserError(
-            f"{champion.name} and {candidate.name} were tested on different images: {pairs.only_a} images are only in "
-            f"the first and {pairs.only_b} only in the second. Promote a result of the same images."
+        return (
+            f"they were tested on different images: {pairs.only_a} are only in the champion's test and {pairs.only_b} "
+            f"only in that of {candidate.name}."
         )
     classes = [set(result.per_image.get("class", [])) for result in (champion, candidate)]
     if classes[0] != classes[1]:
         names = [", ".join(sorted(map(str, group))) or "none" for group in classes]
-        raise UserError(
-            f"{champion.name} and {candidate.name} have different classes: {names[0]} and {names[1]}. Promote a result "
-            "with the same classes."
-        )
+        return f"their classes differ: {names[0]} and {names[1]}."
+    return ""
+
+
+def _is_better(workspace: Workspace, champion: NamedResult, candidate: NamedResult) -> tuple[str, bool]:
+    """Return the verdict with the number of left-out images, and whether the candidate is significantly better."""
+    pairs = pair_results(champion, candidate)
     n_comparisons = count_comparisons(workspace, champion, candidate)
     dice = compare_scores(pairs, load_config(workspace, "evaluate").evaluate)["dice"]
     better = dice.mean > 0 and is_significant(dice, n_comparisons)

@@ -192,16 +192,43 @@ def test_a_model_with_the_same_scores_as_another_is_not_mistaken_for_it(reposito
     )
 
 
-def test_a_champion_of_other_masks_is_replaced_by_force_only(repository: Path) -> None:
-    """The data set has the same name, but a mask was corrected since."""
+ZEROS = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("tags", "dropped", "difference"),
+    [
+        (
+            {"data": ZEROS},
+            0,
+            "images or masks were changed in between: phantoms (00000000) became phantoms ({digest}).",
+        ),
+        (
+            {"data": ZEROS, "dataset": "moles"},
+            0,
+            "the champion was measured on the data set moles, default on phantoms.",
+        ),
+        (
+            {},
+            1,
+            "they were tested on different images: 0 are only in the champion's test and 1 only in that of default.",
+        ),
+    ],
+    ids=["masks", "data-set", "images"],
+)
+def test_a_champion_with_another_yardstick_is_replaced_by_force_only(
+    repository: Path, tags: dict[str, str], dropped: int, difference: str
+) -> None:
+    """A mask was corrected, or the champion was measured on another data set or on fewer images."""
     commit(repository, "Run it")
     promote(HERE, "default", force=False)
     (result,) = results(repository)
     client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
-    before = client.create_run(result.info.experiment_id, tags=result.data.tags | {"data": "0" * 64})
+    before = client.create_run(result.info.experiment_id, tags=result.data.tags | tags)
     for key in ("data.source", "data.path"):
         client.log_param(before.info.run_id, key, result.data.params[key])
-    client.log_artifact(before.info.run_id, str(HERE.per_image))
+    lines = HERE.per_image.read_text(encoding="utf-8").splitlines(keepends=True)
+    client.log_text(before.info.run_id, "".join(lines[: len(lines) - dropped]), "per_image.csv")
     source = client.get_model_version_by_alias("naevi", "champion").source
     client.create_model_version("naevi", source, before.info.run_id)
     client.set_registered_model_alias("naevi", "champion", "2")
@@ -209,12 +236,17 @@ def test_a_champion_of_other_masks_is_replaced_by_force_only(repository: Path) -
     refused = outcome(lambda: promote(HERE, "default", force=False))
     forced = outcome(lambda: promote(HERE, "default", force=True))
 
-    digest = result.data.tags["data"][:8]
-    changed = f"images or masks were changed in between: phantoms (00000000) became phantoms ({digest})."
+    difference = difference.format(digest=result.data.tags["data"][:8])
     assert refused == (
-        f"naevi: default can't be compared with the champion (version 2): {changed} To promote it without a "
+        f"naevi: default can't be compared with the champion (version 2): {difference} To promote it without a "
         "comparison, use FORCE=1."
     )
-    assert forced.startswith(
-        f"default was not compared with the champion (version 2): {changed} It is now the champion"
+    assert forced == (
+        f"default was not compared with the champion (version 2): {difference} It is now the champion: version 3, "
+        "although it is not significantly better. To undo this, run `make rollback`."
+    )
+    registered = client.get_model_version_by_alias("naevi", "champion")
+    assert (registered.tags["forced"], registered.tags["reason"]) == (
+        "true",
+        f"default was not compared with the champion (version 2): {difference}",
     )
