@@ -8,3 +8,10 @@ import sys
 # only imports a stage, such as a test, keeps it: argv[0] is "-m" while Python locates the module that it will run.
 if sys.argv[0] == "-m":
     gc.disable()
+    try:
+        import naevi.config  # noqa: F401
+    except ModuleNotFoundError as error:  # `dvc repro` in another environment than that of `make setup`
+        sys.exit(
+            f"naevi: the package {error.name} is missing in this Python ({sys.executable}). Run `make setup` and "
+            "`. .venv/bin/activate`, then the command again."
+        )

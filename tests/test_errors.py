@@ -96,3 +96,15 @@ def test_long_values_are_cut_in_messages() -> None:
     message = exit_message(UserError("c" * 3_000_000))
     assert message is not None
     assert len(message) == 10_001
+
+
+def test_a_stage_outside_the_environment_says_what_to_do() -> None:
+    """Without site-packages, this Python is like the system's."""
+    command = [sys.executable, "-S", "-m", "stages.split"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"naevi: the package pydantic is missing in this Python ({sys.executable}). Run `make setup` and "
+        "`. .venv/bin/activate`, then the command again.\n"
+    )
