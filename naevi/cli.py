@@ -232,6 +232,19 @@ def ui(port: int | None) -> None:
     open_ui(require_workspace(), port)
 
 
+@command("naevi serve --model models:/naevi@champion --port 5001")
+@click.option("--model", default="models:/naevi@champion", help="MLflow's models:/… or runs:/….")
+@click.option("--port", type=click.IntRange(1, 65535), default=5001)
+def serve(model: str, port: int) -> None:
+    """Serve a model over HTTP, with limits for requests.
+
+    It is MLflow's own server behind a check of each request.
+    """
+    from naevi.tracking import server
+
+    server.serve(require_workspace(), model, port)
+
+
 @command("naevi promote workspace")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Promote it even if it is not better. MLflow records this.")

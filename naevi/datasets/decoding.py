@@ -96,6 +96,15 @@ def read_new_image(source: Path | bytes, name: str, reading: ReadingConfig) -> D
     return image
 
 
+def image_size(source: Path | bytes, name: str) -> tuple[int, int]:
+    """Return height and width from the header of an image file, before any pixel is decoded.
+
+    Raises UserError if it can't be read as an image. Messages use `name`.
+    """
+    with open_image(source, name) as image:
+        return image.height, image.width
+
+
 @contextmanager
 def open_file(source: Path | bytes, name: str, reading: ReadingConfig) -> Iterator[OpenedFile]:
     """Open an image file or its content. Raises UserError for each error that occurs until it is closed."""

@@ -1,0 +1,37 @@
+"""Serve a model of MLflow's registry, with limits for requests."""
+
+import logging
+import os
+
+from naevi.errors import UserError
+from naevi.tracking import store
+from naevi.tracking.guard import Guard, Limits
+from naevi.tracking.store import shorten_error, tracking_uri
+from naevi.workspace import Workspace
+
+HOST = "127.0.0.1"
+
+
+def serve(workspace: Workspace, address: str, port: int) -> None:
+    """Serve the model at an MLflow address, such as models:/naevi@champion, until the process ends.
+
+    Raises UserError if the store has no such model.
+    """
+    store.connect(workspace)
+    import mlflow
+    import uvicorn
+    from mlflow.pyfunc import scoring_server
+
+    # One error of many must not become many retries, and files of MLflow's models are never unpickled.
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    try:
+        model = mlflow.pyfunc.load_model(address)
+    except Exception as error:  # of MLflow, sqlalchemy, requests or the file system
+        raise UserError(
+            f"MLflow's store {tracking_uri(workspace)} has no model {address} ({shorten_error(error)}). "
+            "Check the address."
+        ) from error
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    app = Guard(scoring_server.init(model), Limits())
+    print(f"Send images to http://{HOST}:{port}/invocations", flush=True)
+    uvicorn.run(app, host=HOST, port=port, log_level="warning", limit_concurrency=200, timeout_keep_alive=5)

@@ -1,0 +1,245 @@
+"""The guard before MLflow's scoring server, alone and around the real server."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import requests
+
+from naevi.tracking.guard import Guard, Limits, Refusal, check_body
+from tests import pipeline
+from tests.datasets.image_files import encode, gray
+from tests.helpers import HERE
+
+LIMITS = Limits(body_bytes=1000, images=2, pixels=100, waiting=2)
+IMAGE = encode(gray(np.zeros((8, 8))))
+
+
+def body(*contents: bytes) -> bytes:
+    """Return a request with these files."""
+    records = [{"image": base64.b64encode(content).decode()} for content in contents]
+    return json.dumps({"dataframe_records": records}).encode()
+
+
+def refusal(content: bytes, limits: Limits = LIMITS) -> tuple[int, str]:
+    """Return status and sentence for a body that is refused."""
+    with pytest.raises(Refusal) as error:
+        check_body(content, limits)
+    return error.value.status, str(error.value)
+
+
+def test_a_body_within_the_limits_passes() -> None:
+    check_body(body(IMAGE), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"{", 400, "The request can't be read. Send"),
+        (b'{"dataframe_records": [{"image": 7}]}', 400, "The request can't be read. Send"),
+        (b'{"dataframe_records": [{"image": "<script>"}]}', 400, "The request can't be read. Send"),
+        (b'{"inputs": []}', 400, "The request can't be read. Send"),
+        (b"[1, 2]", 400, "The request can't be read. Send"),
+        (b'{"dataframe_records": []}', 413, "A request must have 1 to 2 images, but this one has 0."),
+        (body(IMAGE, IMAGE, IMAGE), 413, "A request must have 1 to 2 images, but this one has 3."),
+        (body(IMAGE, IMAGE), 413, "The images have 128 pixels together, but at most 100 are allowed."),
+        (body(b"%PDF-1.7"), 400, "image 1 can't be read as an image: its format is unknown."),
+        (b"[" * 1000, 413, "The request has more than 2 images, or other values."),
+        (b"[" * 30, 400, "The request can't be read. Send"),
+    ],
+)
+def test_other_bodies_get_a_status_and_a_sentence(content: bytes, status: int, words: str) -> None:
+    found, sentence = refusal(content)
+
+    assert (found, sentence.startswith(words)) == (status, True), sentence
+    assert len(sentence) <= 301
+
+
+async def call(guard: Guard, **changes: Any) -> tuple[int, bytes]:
+    """Return status and body that a guarded application answers to a request."""
+    content = changes.pop("content", body(IMAGE))
+    headers = changes.pop("headers", {"content-type": "application/json", "content-length": str(len(content))})
+    scope = {"type": "http", "method": "POST", "path": "/invocations"} | changes
+    scope["headers"] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    chunks = [content[start : start + 100] for start in range(0, len(content), 100)] or [b""]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await guard(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+
+
+def answering(status: int, answer: bytes) -> Any:
+    """Return an application that answers like this."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": answer})
+
+    return app
+
+
+def test_an_answer_passes_unchanged() -> None:
+    assert asyncio.run(call(Guard(answering(200, b"masks"), LIMITS))) == (200, b"masks")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"path": "/docs"}, 404),
+        ({"method": "DELETE"}, 405),
+        ({"headers": {"content-type": "text/csv"}}, 415),
+        ({"headers": {}}, 415),
+        ({"headers": {"content-type": "application/json", "content-length": "1001"}}, 413),
+        ({"headers": {"content-type": "application/json", "content-length": "-5"}}, 413),
+        ({"headers": {"content-type": "application/json"}, "content": b"x" * 1001}, 413),
+    ],
+)
+def test_what_is_no_request_for_masks_never_reaches_the_model(changes: dict[str, Any], status: int) -> None:
+    async def unreachable(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    found, answer = asyncio.run(call(Guard(unreachable, LIMITS), **changes))
+
+    assert found == status
+    assert list(json.loads(answer)) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "sentence"),
+    [
+        (
+            400,
+            json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "image 1 is dark."}),
+            "image 1 is dark.",
+        ),
+        (
+            400,
+            json.dumps({"error_code": "BAD_REQUEST", "message": "secret", "stack_trace": "/home/me"}),
+            "The model can't process this request.",
+        ),
+        (500, "Traceback /home/me", "The model failed on this request."),
+    ],
+)
+def test_errors_tell_nothing_about_the_host(status: int, answer: str, sentence: str) -> None:
+    found, content = asyncio.run(call(Guard(answering(status, answer.encode()), LIMITS)))
+
+    assert (found, json.loads(content)) == (status, {"error": sentence})
+
+
+def test_more_requests_than_may_wait_are_told_to_come_back() -> None:
+    async def run() -> list[int]:
+        release, working, most = asyncio.Event(), 0, 0
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal working, most
+            working += 1
+            most = max(most, working)
+            await release.wait()
+            working -= 1
+            await answering(200, b"")(scope, receive, send)
+
+        guard = Guard(slow, LIMITS)
+        calls = [asyncio.create_task(call(guard)) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        release.set()
+        statuses = [status for status, _ in await asyncio.gather(*calls)]
+        assert most == 1
+        return statuses
+
+    assert sorted(asyncio.run(run())) == [200, 200, 503, 503, 503]
+
+
+@pytest.fixture(scope="module")
+def address(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `naevi serve` with the model of the one result."""
+    folder = pipeline.copy(small_repository, tmp_path_factory.mktemp("served") / "repository")
+    (result,) = pipeline.runs(folder, "result")
+    command = ["naevi", "serve", "--model", f"runs:/{result.info.run_id}/model"]
+    with pipeline.served(folder, *command) as address:
+        yield address
+
+
+def send(address: str, *contents: bytes) -> requests.Response:
+    return requests.post(
+        f"{address}/invocations", data=body(*contents), headers={"Content-Type": "application/json"}, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_served_masks_are_those_of_predict(small_repository: Path, tmp_path: Path, address: str) -> None:
+    images = sorted((small_repository / HERE.raw / "images").iterdir())[:6]
+    pipeline.run(small_repository, "naevi", "predict", *map(str, images), "--out", str(tmp_path / "out"))
+
+    response = send(address, *(image.read_bytes() for image in images))
+
+    masks = [base64.b64decode(row["mask"]) for row in response.json()["predictions"]]
+    assert masks == [(tmp_path / "out" / "masks" / image.name).read_bytes() for image in images]
+
+
+@pytest.mark.slow
+def test_hostile_requests_get_one_sentence(address: str) -> None:
+    """Nested JSON, a table, garbage of 200 MB, and a file that is no image."""
+    url = f"{address}/invocations"
+    answers = [
+        requests.post(url, data=b"[" * 1_000_000, headers={"Content-Type": "application/json"}, timeout=60),
+        requests.post(url, data=b"image\nx\n", headers={"Content-Type": "text/csv"}, timeout=60),
+        send(address, b"%!PS-Adobe-3.0"),
+    ]
+    with contextlib.suppress(requests.ConnectionError):  # the server closes before it has read everything
+        answers.append(
+            requests.post(url, data=bytes(200_000_000), headers={"Content-Type": "application/json"}, timeout=60)
+        )
+
+    assert [answer.status_code for answer in answers[:3]] == [413, 415, 400]
+    for answer in answers:
+        assert len(answer.content) < 500
+        assert list(answer.json()) == ["error"]
+    assert requests.get(f"{address}/health", timeout=60).ok
+
+
+@pytest.mark.slow
+def test_many_large_requests_at_once_are_all_answered_in_bounded_memory(address: str) -> None:
+    """Twelve at once, each with the largest allowed picture, 50 megapixels of one color in less than a MB."""
+    large = encode(gray(np.full((7000, 7000), 90)))
+    server = next(
+        process
+        for process in psutil.process_iter()
+        if f"--port {address.rpartition(':')[2]}" in " ".join(process.cmdline())
+    )
+    before, highest = server.memory_info().rss, 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.05):
+            highest = max(highest, server.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    statuses: list[int] = []
+    threads = [threading.Thread(target=lambda: statuses.append(send(address, large).status_code)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    watcher.join()
+
+    assert len(statuses) == 12
+    assert set(statuses) == {200, 503}
+    assert highest - before < 3 * 2**30
