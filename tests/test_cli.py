@@ -27,6 +27,8 @@ NEED_REPOSITORY = {
     "verify": [],
     "promote": ["name"],
     "rollback": [],
+    "serve": [],
+    "ui": [],
     "unlock": [],
 }
 EXISTS = "--out {} already exists. Choose a new name, or overwrite it with --force."
