@@ -1,6 +1,7 @@
 """The command line: parse, call, print. `python -m naevi` is the same as `naevi`.
 
-Each command imports its modules when it runs, because torch, scipy and MLflow take seconds.
+Each command imports its modules when it runs, because torch, scipy and MLflow take seconds. All commands are in one
+module, because each is only its options, its help and a call, and their order here is that of `naevi --help`.
 """
 
 from collections.abc import Callable

@@ -37,6 +37,11 @@ def shorten(value: str) -> str:
     return value if len(value) <= MAX_VALUE_CHARACTERS else f"{value[: half - 1]}…{value[-half:]}"
 
 
+def cut(text: str, length: int) -> str:
+    """Return the start of a text, with an ellipsis if more follows."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def first_ten(names: Iterable[str]) -> str:
     """Return up to ten names as text, each cut by `shorten`, followed by an ellipsis if there are more."""
     names = list(names)
@@ -46,8 +51,7 @@ def first_ten(names: Iterable[str]) -> str:
 def exit_message(error: Exception) -> str | None:
     """Return the message for an error that a user can fix, or None for any other error."""
     if isinstance(error, UserError):
-        message = f"naevi: {error}"
-        return message if len(message) <= MAX_MESSAGE_CHARACTERS else f"{message[:MAX_MESSAGE_CHARACTERS]}…"
+        return cut(f"naevi: {error}", MAX_MESSAGE_CHARACTERS)
     if isinstance(error, OSError) and error.errno in REMEDIES:
         return (
             f"naevi: can't read or write {error.filename or 'a file'}: {error.strerror}. "

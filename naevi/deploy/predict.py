@@ -72,7 +72,7 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
 def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[str]) -> Iterator[tuple[str, Pixels]]:
     """Yield name and pixels of each image; add the names of unreadable files to `skipped`."""
     paths: dict[str, str] = {}
-    for path, content in _read_contents(images, skipped):
+    for path, file in _find_files(images):
         name = safe_name(Path(path).stem)
         if name in paths:
             raise UserError(
@@ -81,28 +81,20 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
             )
         paths[name] = path
         try:
+            content = read_regular(file) if isinstance(file, Path) else file
             yield name, read_new_image(content, path, reading).pixels
         except UserError as error:
             skipped.append(path)
             logger.warning("skipped: %s", error)
 
 
-def _read_contents(images: Sequence[Path], skipped: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of each file, those of folders and archives included.
-
-    Pipes, devices and huge files that are named directly are added to `skipped`.
-    """
+def _find_files(images: Sequence[Path]) -> Iterator[tuple[str, Path | bytes]]:
+    """Yield the name of each file, with its bytes if it is in a folder or archive, otherwise with its path."""
     for path in images:
         if path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from read_files(path, lambda _: True)
-            continue
-        try:
-            content = read_regular(path)
-        except UserError as error:
-            skipped.append(str(path))
-            logger.warning("skipped: %s", error)
         else:
-            yield str(path), content
+            yield str(path), path
 
 
 def _predict_batches(

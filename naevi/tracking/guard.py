@@ -6,13 +6,12 @@ with stack traces. This is an ASGI application around it.
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
 from naevi.datasets.decoding import image_size
-from naevi.errors import UserError
+from naevi.errors import UserError, cut
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -135,7 +134,7 @@ def check_body(body: bytes, limits: Limits) -> None:
     try:
         records = json.loads(body)["dataframe_records"]
         contents = [base64.b64decode(record["image"], validate=True) for record in records]
-    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Refusal(400, f"The request can't be read. {SHAPE}") from error
     if not contents or len(contents) > limits.images:
         raise Refusal(413, f"A request must have 1 to {limits.images} images, but this one has {len(contents)}.")
@@ -144,7 +143,7 @@ def check_body(body: bytes, limits: Limits) -> None:
         try:
             height, width = image_size(content, f"image {number}")
         except UserError as error:
-            raise Refusal(400, _cut(str(error))) from error
+            raise Refusal(400, cut(str(error), MAX_SENTENCE_CHARACTERS)) from error
         pixels += height * width
     if pixels > limits.pixels:
         raise Refusal(
@@ -161,12 +160,8 @@ def _sentence(status: int, answer: bytes) -> str:
     except (ValueError, KeyError, AttributeError):
         known = False
     if known:
-        return _cut(str(parsed["message"]))
+        return cut(str(parsed["message"]), MAX_SENTENCE_CHARACTERS)
     return "The model can't process this request." if status < 500 else "The model failed on this request."
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_SENTENCE_CHARACTERS else f"{text[:MAX_SENTENCE_CHARACTERS]}…"
 
 
 async def _answer(send: Send, status: int, sentence: str) -> None:

@@ -18,8 +18,9 @@ from naevi.errors import UserError, describe_error
 from naevi.images import Pixels
 from naevi.provenance import read_description
 from naevi.tracking import store
+from naevi.tracking.model_keys import WEIGHTS_TAG
 from naevi.tracking.runs import create_model_run, log_folder, log_history, now_ms
-from naevi.tracking.store import WEIGHTS_TAG, close_stale_runs, finished_runs, shorten_error
+from naevi.tracking.store import close_stale_runs, finished_runs, shorten_error
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:

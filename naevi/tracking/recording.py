@@ -14,8 +14,8 @@ from naevi.digests import folder_files
 from naevi.files import read_csv, read_json
 from naevi.provenance import data_digest
 from naevi.record import Record, parameters_without
+from naevi.tracking.model_keys import WEIGHTS_TAG, children_tags
 from naevi.tracking.runs import create_model_run, dataset_input, log_folder, log_history, log_params, now_ms, run_tags
-from naevi.tracking.store import WEIGHTS_TAG, children_tags
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:

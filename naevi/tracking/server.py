@@ -7,9 +7,8 @@ from naevi.errors import UserError
 from naevi.tracking import store
 from naevi.tracking.guard import Guard, Limits
 from naevi.tracking.store import shorten_error, tracking_uri
+from naevi.tracking.ui import HOST
 from naevi.workspace import Workspace
-
-HOST = "127.0.0.1"
 
 
 def serve(workspace: Workspace, address: str, port: int) -> None:
@@ -22,7 +21,7 @@ def serve(workspace: Workspace, address: str, port: int) -> None:
     import uvicorn
     from mlflow.pyfunc import scoring_server
 
-    # One error of many must not become many retries, and files of MLflow's models are never unpickled.
+    # Whatever the user has set: a served model is never unpickled.
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     try:
         model = mlflow.pyfunc.load_model(address)

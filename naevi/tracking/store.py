@@ -1,17 +1,15 @@
 """MLflow's store: connect to it, find runs in it, and close stale runs.
 
-A run describes a model or a result. The tag `fingerprint` identifies a result. For a model, it is the fingerprint of
-the inputs. Another machine may compute other weights from them, so a model is identified by the tag `sha256` of its
-weights too. Only FINISHED runs count, and each result and each model has one of them. MLflow is imported inside
-functions: the import takes seconds, and the other stages don't need it.
+A run describes a model or a result. Its tags identify which, see `model_keys`. Only FINISHED runs count, and each
+result and each model has one of them. MLflow is imported inside functions: the import takes seconds, and the other
+stages don't need it.
 """
 
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 from filelock import FileLock
@@ -23,6 +21,7 @@ from naevi.tracking.creation import (
     sqlite_uri,
     without_literal_folders,
 )
+from naevi.tracking.model_keys import ModelKey, children_keys, model_key
 from naevi.tracking.relocation import follow_move
 from naevi.workspace import Workspace
 
@@ -36,19 +35,6 @@ EXPERIMENT = "naevi"  # also the name of the registered model
 FINISHED = "attributes.status = 'FINISHED'"
 MAX_ERROR_CHARACTERS = 240
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
-WEIGHTS_TAG = "sha256"
-
-
-class ModelKey(NamedTuple):
-    """What identifies a model. `sha256` is empty if it isn't known: runs of earlier versions don't have it."""
-
-    fingerprint: str
-    sha256: str
-
-    def is_same(self, other: "ModelKey") -> bool:
-        """Return whether this and another key can be those of one model."""
-        same = self.sha256 == other.sha256 or not self.sha256 or not other.sha256
-        return self.fingerprint == other.fingerprint and same
 
 
 class StoredResult(NamedTuple):
@@ -169,26 +155,6 @@ def finished_runs(client: "MlflowClient", experiment_id: str, fingerprint: str, 
     """Return the FINISHED runs with a fingerprint, the oldest first. `sha256` is that of a model's weights."""
     found = search_runs(client, experiment_id, f"tags.fingerprint = '{fingerprint}' and {FINISHED}")
     return [run for run in found if model_key(run).is_same(ModelKey(fingerprint, sha256))]
-
-
-def model_key(run: "Run") -> ModelKey:
-    """Return what identifies the model of a run; without a SHA-256 for a result."""
-    return ModelKey(run.data.tags["fingerprint"], run.data.tags.get(WEIGHTS_TAG, ""))
-
-
-def children_tags(models: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the tags that name the models of a result, from each model.json."""
-    models = list(models)
-    return {
-        "children": " ".join(model["fingerprint"] for model in models),
-        "children.sha256": " ".join(model["sha256"] for model in models),
-    }
-
-
-def children_keys(run: "Run") -> list[ModelKey]:
-    """Return the keys of a result's models from its tags, without SHA-256 for results of earlier versions."""
-    fingerprints, weights = (run.data.tags.get(tag, "").split() for tag in ("children", "children.sha256"))
-    return [ModelKey(*pair) for pair in zip_longest(fingerprints, weights, fillvalue="")]
 
 
 def stored_results(workspace: Workspace) -> dict[str, StoredResult]:

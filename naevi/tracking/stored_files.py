@@ -18,16 +18,8 @@ from naevi.progress import progress
 from naevi.record import score_problems
 from naevi.tracking import store
 from naevi.tracking.artifacts import has_files, run_problems
-from naevi.tracking.store import (
-    FINISHED,
-    ModelKey,
-    children_keys,
-    finished_runs,
-    model_key,
-    search_runs,
-    shorten_error,
-    tracking_uri,
-)
+from naevi.tracking.model_keys import ModelKey, children_keys, model_key
+from naevi.tracking.store import FINISHED, finished_runs, search_runs, shorten_error, tracking_uri
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from naevi.provenance import read_description
 from naevi.record import check_result, read_record, result_fingerprint
 from naevi.tracking import store
 from naevi.tracking.artifacts import MODEL_FILES, has_files
+from naevi.tracking.model_keys import WEIGHTS_TAG, ModelKey
 from naevi.tracking.recording import Result, record_model, record_result
-from naevi.tracking.store import WEIGHTS_TAG, ModelKey, close_stale_runs, finished_runs, store_lock
+from naevi.tracking.store import close_stale_runs, finished_runs, store_lock
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:

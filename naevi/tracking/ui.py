@@ -29,8 +29,9 @@ def open_ui(workspace: Workspace, port: int | None) -> None:
     if uri == sqlite_uri(workspace.mlflow_database):
         os.chdir(workspace.main_repository)
         uri = f"sqlite:///{workspace.mlflow_database.name}"  # MLflow takes the address for a path, see `creation`
-    port = free_port() if port is None else port
-    if not _is_free(port):
+    if port is None:
+        port = free_port()
+    elif not _is_free(port):
         raise UserError(f"Port {port} is in use. Choose another one, or none to use the first free port.")
     print(f"When the server is up, the results are at http://{HOST}:{port}/{page}", flush=True)
     command = ["mlflow", "ui", "--workers", "1", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
