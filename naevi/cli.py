@@ -233,17 +233,19 @@ def ui(port: int | None) -> None:
     open_ui(require_workspace(), port)
 
 
-@command("naevi serve --model models:/naevi@champion --port 5001")
-@click.option("--model", default="models:/naevi@champion", help="MLflow's models:/… or runs:/….")
+@command("naevi serve --model models:/ph2@champion --port 5001")
+@click.option("--model", help="MLflow's models:/… or runs:/…. Default: the champion of the data set in params.yaml.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5001)
-def serve(model: str, port: int) -> None:
+def serve(model: str | None, port: int) -> None:
     """Serve a model over HTTP, with limits for requests.
 
     It is MLflow's own server behind a check of each request.
     """
+    from naevi.experiments.promotion import champion_address
     from naevi.tracking import server
 
-    server.serve(require_workspace(), model, port)
+    workspace = require_workspace()
+    server.serve(workspace, model or champion_address(workspace), port)
 
 
 @command("naevi promote workspace")
@@ -253,7 +255,8 @@ def promote(name: str, force: bool) -> None:
     """Promote the model of a result to champion.
 
     It must be significantly better than the current champion on the same images. NAME is `workspace`, `default` (the
-    last commit), a published result, a DVC experiment or a git revision.
+    last commit), a published result, a DVC experiment or a git revision. The registered model has the name of the data
+    set, or the one in NAEVI_REGISTERED_MODEL.
     """
     from naevi.experiments import promotion
 
@@ -262,7 +265,7 @@ def promote(name: str, force: bool) -> None:
 
 @command("naevi rollback")
 def rollback() -> None:
-    """Make the previous champion the champion again."""
+    """Make the previous champion of the data set in params.yaml the champion again."""
     from naevi.experiments import promotion
 
     click.echo(promotion.roll_back(require_workspace()))

@@ -1,13 +1,18 @@
 """Promote a result's model to champion, and roll back."""
 
+import os
+from dataclasses import replace
+
 import pandas as pd
 
 from naevi.config import load_config
 from naevi.errors import UserError
 from naevi.experiments import statistics
 from naevi.experiments.named_results import WORKSPACE, NamedResult, load_result
+from naevi.experiments.rescoring import rescore
 from naevi.experiments.statistics import (
     COMPARED_SCORES,
+    PairedImages,
     compare_scores,
     count_comparisons,
     is_significant,
@@ -17,6 +22,7 @@ from naevi.record import check_result, read_record
 from naevi.results.data_sets import DataSet, are_versions, data_set_labels, is_same
 from naevi.tracking.artifacts import run_problems
 from naevi.tracking.registry import (
+    CHAMPION,
     Champion,
     FinishedResult,
     find_champion,
@@ -28,12 +34,16 @@ from naevi.tracking.registry import (
 from naevi.tracking.sync import result_files
 from naevi.workspace import Workspace
 
+MODEL_VARIABLE = "NAEVI_REGISTERED_MODEL"
+EARLIER_MODEL = "naevi"
+
 
 def promote(workspace: Workspace, name: str, *, force: bool) -> str:
     """Make the model of a named result champion and return a message about it.
 
     The first champion needs no comparison. Later ones must be significantly better than the champion on the same
-    images. `force` promotes any other result too, and the registered model records that.
+    images. If images were added or changed since, see `rescore`. `force` promotes any other result too, and the
+    registered model records that.
 
     Raises UserError if the result is the champion already, has no model `all` or no run in MLflow, or if its files have
     changed. Without `force`, also if it isn't better, or was measured on other images, masks or classes.
@@ -43,28 +53,57 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
         check_result(workspace, record, load_config(workspace), result_files(workspace, record.config))
     candidate = load_result(workspace, name)
     result = _find_run(workspace, candidate)
-    champion = find_champion(workspace)
+    model = registered_model(workspace, candidate.data_set)
+    champion = find_champion(workspace, model)
     if champion is None:
-        version = register_champion(workspace, result, {"reason": "the first", "result": name})
-        return f"{name} is the first champion: version {version}."
+        version = register_champion(workspace, model, result, {"reason": "the first", "result": name})
+        return f"{name} is the first champion: version {version} of the registered model {model}."
     if champion.run == result.run:
         raise UserError(f"{name} is already the champion (version {champion.version}).")
     reason, better = _compare_with_champion(workspace, champion, candidate, force=force)
     if not better and not force:
         raise UserError(f"not promoted: {reason} To promote it anyway, use FORCE=1. The model then records that.")
     tags = {"reason": reason, "result": name, "forced": str(not better).lower(), "before": champion.version}
-    version = register_champion(workspace, result, tags)
+    version = register_champion(workspace, model, result, tags)
     forced = "" if better else ", although it is not significantly better"
     return f"{reason} It is now the champion: version {version}{forced}. To undo this, run `make rollback`."
 
 
 def roll_back(workspace: Workspace) -> str:
-    """Make the previous champion champion again and return a message; raises UserError if there is none."""
-    champion = find_champion(workspace)
+    """Make the previous champion of the data set in params.yaml champion again and return a message.
+
+    Raises UserError if there is none.
+    """
+    model = present_model(workspace)
+    champion = find_champion(workspace, model)
     if champion is None or champion.before is None:
-        raise UserError("there is no earlier champion. Promote a result first: `make promote NAME=…`.")
-    set_champion(workspace, champion.before)
+        raise UserError(f"{model} has no earlier champion. Promote a result first: `make promote NAME=…`.")
+    set_champion(workspace, model, champion.before)
     return f"version {champion.before} is the champion again instead of version {champion.version}."
+
+
+def present_model(workspace: Workspace) -> str:
+    """Return the name of the registered model for the data set in params.yaml."""
+    data = load_config(workspace, "data").data
+    return registered_model(workspace, DataSet(data.source, data.data_set()))
+
+
+def champion_address(workspace: Workspace) -> str:
+    """Return MLflow's address of the champion of the data set in params.yaml."""
+    return f"models:/{present_model(workspace)}@{CHAMPION}"
+
+
+def registered_model(workspace: Workspace, data_set: DataSet) -> str:
+    """Return the name of the registered model for a data set: NAEVI_REGISTERED_MODEL, or the name of the data set.
+
+    Earlier versions had only the registered model `naevi`. It stays in use for the data set of its champion.
+    """
+    if chosen := os.environ.get(MODEL_VARIABLE):
+        return chosen
+    earlier = find_champion(workspace, EARLIER_MODEL)
+    if earlier and is_same(DataSet(earlier.source, earlier.data_set), data_set._replace(digest="")):
+        return EARLIER_MODEL
+    return data_set.label
 
 
 def _find_run(workspace: Workspace, candidate: NamedResult) -> FinishedResult:
@@ -103,28 +142,40 @@ def _scores(per_image: pd.DataFrame) -> str:
 def _compare_with_champion(
     workspace: Workspace, champion: Champion, candidate: NamedResult, *, force: bool
 ) -> tuple[str, bool]:
-    """Return the result of `_is_better`.
+    """Return the result of the comparison as sentences, and whether the candidate is significantly better.
 
-    With `force`, there is no comparison if the champion's files are lost, or if the two have no common yardstick.
+    With `force`, a comparison that isn't possible is no error.
     """
     name = f"the champion (version {champion.version})"
     try:
-        per_image = read_per_image(workspace, champion.run)
+        current, changes = _load_champion(workspace, name, champion, candidate)
+        pairs = pair_results(current, candidate)
     except UserError as error:
         if not force:
             raise UserError(
-                f"{name} can't be compared: {error} To promote {candidate.name} without a comparison, use FORCE=1."
-            ) from error
-        return f"{candidate.name} was not compared with {name}, because the champion's files are lost.", False
-    current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
-    if difference := _describe_difference(current, candidate):
-        if not force:
-            raise UserError(
-                f"{candidate.name} can't be compared with {name}: {difference} To promote it without a comparison, use "
+                f"{candidate.name} can't be compared with {name}: {error} To promote it without a comparison, use "
                 "FORCE=1."
-            )
-        return f"{candidate.name} was not compared with {name}: {difference}", False
-    return _is_better(workspace, current, candidate)
+            ) from error
+        return f"{candidate.name} was not compared with {name}: {error}", False
+    verdict, better = _is_better(workspace, current, candidate, pairs)
+    return f"{changes} {verdict}".lstrip(), better
+
+
+def _load_champion(
+    workspace: Workspace, name: str, champion: Champion, candidate: NamedResult
+) -> tuple[NamedResult, str]:
+    """Return the champion's result on the images of the candidate, and how they have changed, as sentences.
+
+    Raises UserError if the two have no common yardstick.
+    """
+    per_image = read_per_image(workspace, champion.run)
+    current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
+    if are_versions(current.data_set, candidate.data_set):
+        rescored = rescore(workspace, champion, per_image, candidate)
+        return replace(current, per_image=rescored.per_image), rescored.description
+    if difference := _describe_difference(current, candidate):
+        raise UserError(difference)
+    return current, ""
 
 
 def _describe_difference(champion: NamedResult, candidate: NamedResult) -> str:
@@ -132,8 +183,6 @@ def _describe_difference(champion: NamedResult, candidate: NamedResult) -> str:
     sets = champion.data_set, candidate.data_set
     if not is_same(*sets):
         before, after = data_set_labels(sets)
-        if are_versions(*sets):
-            return f"images or masks were changed in between: {before} became {after}."
         return f"the champion was measured on the data set {before}, {candidate.name} on {after}."
     try:
         pairs = pair_results(champion, candidate)
@@ -151,9 +200,10 @@ def _describe_difference(champion: NamedResult, candidate: NamedResult) -> str:
     return ""
 
 
-def _is_better(workspace: Workspace, champion: NamedResult, candidate: NamedResult) -> tuple[str, bool]:
+def _is_better(
+    workspace: Workspace, champion: NamedResult, candidate: NamedResult, pairs: PairedImages
+) -> tuple[str, bool]:
     """Return the verdict with the number of left-out images, and whether the candidate is significantly better."""
-    pairs = pair_results(champion, candidate)
     n_comparisons = count_comparisons(workspace, champion, candidate)
     dice = compare_scores(pairs, load_config(workspace, "evaluate").evaluate)["dice"]
     better = dice.mean > 0 and is_significant(dice, n_comparisons)

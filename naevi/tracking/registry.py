@@ -1,4 +1,4 @@
-"""Registered models in MLflow. The alias `champion` marks the one in use."""
+"""Registered models in MLflow, one for each data set. The alias `champion` marks the version in use."""
 
 import atexit
 import logging
@@ -14,12 +14,13 @@ from naevi.errors import UserError, describe_error
 from naevi.files import read_csv, read_yaml
 from naevi.tracking import store
 from naevi.tracking.artifacts import logged_models
-from naevi.tracking.store import EXPERIMENT, FINISHED, search_runs, tracking_uri
+from naevi.tracking.store import FINISHED, search_runs, tracking_uri
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import RegisteredModel
 
 CHAMPION = "champion"
 MAX_ERROR_CHARACTERS = 200
@@ -37,14 +38,16 @@ class FinishedResult(NamedTuple):
 
 
 class Champion(NamedTuple):
-    """The registered model in use."""
+    """The version of a registered model that is in use."""
 
+    model: str  # name of the registered model
     version: str
     before: str | None  # version of the champion before this one
     run: str  # id of the result's run
     source: str  # its data.source, empty if the run is lost
     data_set: str  # the name of its data set, empty if it was recorded before data sets had names
     digest: str  # of its data set, empty for the same reason
+    raw: str  # MD5 of data/raw in its record, empty if its run is lost
 
 
 def finished_results(workspace: Workspace) -> list[FinishedResult]:
@@ -63,20 +66,39 @@ def finished_results(workspace: Workspace) -> list[FinishedResult]:
     return results
 
 
-def find_champion(workspace: Workspace) -> Champion | None:
-    """Return the champion, or None if there is none yet."""
+def find_champion(workspace: Workspace, model: str) -> Champion | None:
+    """Return the champion of a registered model, or None if there is none yet."""
     client, _ = store.connect(workspace)
-    registered = client.search_registered_models(f"name = '{EXPERIMENT}'")
-    if not registered or CHAMPION not in registered[0].aliases:
+    registered = _find_registered(client, model)
+    if registered is None or CHAMPION not in registered.aliases:
         return None
-    version = client.get_model_version_by_alias(EXPERIMENT, CHAMPION)
+    version = client.get_model_version_by_alias(model, CHAMPION)
     run_id = str(version.run_id)
     run = _find_run(client, run_id)
     tags, params = (run.data.tags, run.data.params) if run else ({}, {})
     digest = tags.get("data", "")
     data_set = tags["dataset"] if digest else ""
-    before = version.tags.get("before")
-    return Champion(str(version.version), before, run_id, params.get("data.source", ""), data_set, digest)
+    return Champion(
+        model=model,
+        version=str(version.version),
+        before=version.tags.get("before"),
+        run=run_id,
+        source=params.get("data.source", ""),
+        data_set=data_set,
+        digest=digest,
+        raw=tags.get("dvc.md5.data.raw", ""),
+    )
+
+
+def _find_registered(client: "MlflowClient", model: str) -> "RegisteredModel | None":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(model)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
 
 def _find_run(client: "MlflowClient", run_id: str) -> "Run | None":
@@ -91,21 +113,21 @@ def _find_run(client: "MlflowClient", run_id: str) -> "Run | None":
         raise
 
 
-def register_champion(workspace: Workspace, result: FinishedResult, tags: dict[str, str]) -> str:
-    """Register the model of a result with these tags, make it champion and return its version."""
+def register_champion(workspace: Workspace, model: str, result: FinishedResult, tags: dict[str, str]) -> str:
+    """Make the MLflow model of a result a version of a registered model, and its champion. Return the version."""
     client, _ = store.connect(workspace)
-    if not client.search_registered_models(f"name = '{EXPERIMENT}'"):
-        client.create_registered_model(EXPERIMENT)
+    if _find_registered(client, model) is None:
+        client.create_registered_model(model)
     source = f"models:/{result.model}"
-    registered = client.create_model_version(EXPERIMENT, source, result.run, tags, model_id=result.model)
+    registered = client.create_model_version(model, source, result.run, tags, model_id=result.model)
     version = str(registered.version)
-    set_champion(workspace, version)
+    set_champion(workspace, model, version)
     return version
 
 
-def set_champion(workspace: Workspace, version: str) -> None:
-    """Make a registered version champion."""
-    store.connect(workspace)[0].set_registered_model_alias(EXPERIMENT, CHAMPION, version)
+def set_champion(workspace: Workspace, model: str, version: str) -> None:
+    """Make a version of a registered model its champion."""
+    store.connect(workspace)[0].set_registered_model_alias(model, CHAMPION, version)
 
 
 def read_per_image(workspace: Workspace, run_id: str) -> pd.DataFrame:
@@ -126,7 +148,7 @@ def read_per_image(workspace: Workspace, run_id: str) -> pd.DataFrame:
 
 
 def download_model(workspace: Workspace, address: str) -> Path:
-    """Return a local folder with the model at an MLflow address, such as models:/naevi@champion or runs:/<id>/model.
+    """Return a local folder with the model at an MLflow address, such as models:/ph2@champion or runs:/<id>/model.
 
     It contains model.json and model.safetensors. If MLflow has settings of prediction for the model, it also contains
     predict.json.

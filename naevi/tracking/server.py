@@ -12,7 +12,7 @@ from naevi.workspace import Workspace
 
 
 def serve(workspace: Workspace, address: str, port: int) -> None:
-    """Serve the model at an MLflow address, such as models:/naevi@champion, until the process ends.
+    """Serve the model at an MLflow address, such as models:/ph2@champion, until the process ends.
 
     Raises UserError if the store has no such model.
     """

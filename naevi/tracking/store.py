@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EXPERIMENT = "naevi"  # also the name of the registered model
+EXPERIMENT = "naevi"
 FINISHED = "attributes.status = 'FINISHED'"
 MAX_ERROR_CHARACTERS = 240
 URI_VARIABLE = "MLFLOW_TRACKING_URI"

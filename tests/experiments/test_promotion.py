@@ -26,15 +26,18 @@ def naevi(folder: Path, *command: str) -> str:
 
 def champion(folder: Path) -> tuple[str, dict[str, str]]:
     """Return version and tags of the champion."""
-    found = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_model_version_by_alias("naevi", "champion")
+    found = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").get_model_version_by_alias("phantoms", "champion")
     return str(found.version), found.tags
 
 
 def test_from_the_first_champion_to_a_better_one_and_back(repository: Path, tmp_path: Path) -> None:
     assert naevi(repository, "rollback") == (
-        "naevi: there is no earlier champion. Promote a result first: `make promote NAME=…`.\n"
+        "naevi: phantoms has no earlier champion. Promote a result first: `make promote NAME=…`.\n"
     )
-    assert naevi(repository, "promote", "strict") == "strict is the first champion: version 1.\n"
+    assert (
+        naevi(repository, "promote", "strict")
+        == "strict is the first champion: version 1 of the registered model phantoms.\n"
+    )
 
     output = naevi(repository, "promote", "workspace")
     assert output.startswith("workspace is better than the champion (version 1) by ")
@@ -57,7 +60,7 @@ def test_from_the_first_champion_to_a_better_one_and_back(repository: Path, tmp_
     assert champion(repository)[0] == "2"
 
     image = sorted((repository / HERE.raw / "images").iterdir())[0]
-    naevi(repository, "predict", str(image), "--model", "models:/naevi@champion", "--out", str(tmp_path / "out"))
+    naevi(repository, "predict", str(image), "--model", "models:/phantoms@champion", "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "masks" / image.name).exists()
 
 

@@ -4,6 +4,8 @@ These tests run the real pipeline's last stage and `make ui` on a result that wa
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,9 +17,14 @@ from typing import Any
 import mlflow
 import pytest
 
+from naevi.deploy.external_validation import validate_model
 from naevi.errors import exit_message
 from naevi.experiments.demo import commit, set_parameters
-from naevi.experiments.promotion import promote
+from naevi.experiments.named_results import load_result
+from naevi.experiments.promotion import champion_address, promote
+from naevi.experiments.rescoring import rescore
+from naevi.files import read_csv
+from naevi.tracking.registry import find_champion, read_per_image
 from tests import pipeline
 from tests.helpers import HERE
 
@@ -128,7 +135,7 @@ def test_a_repository_that_was_moved_keeps_its_results(repository: Path, monkeyp
 
     printed = outcome(lambda: promote(HERE, "default", force=False))
 
-    assert printed == "default is the first champion: version 1."
+    assert printed == "default is the first champion: version 1 of the registered model phantoms."
     assert not repository.exists()
 
 
@@ -149,20 +156,21 @@ def test_a_champion_whose_files_are_lost_can_be_replaced_by_force(repository: Pa
     commit(repository, "Run it")
     promote(HERE, "default", force=False)
     client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
-    version = client.get_model_version_by_alias("naevi", "champion")
+    version = client.get_model_version_by_alias("phantoms", "champion")
     (result,) = results(repository)
     lost = client.create_run(result.info.experiment_id)
-    client.create_model_version("naevi", version.source, lost.info.run_id)
-    client.set_registered_model_alias("naevi", "champion", "2")
+    client.create_model_version("phantoms", version.source, lost.info.run_id)
+    client.set_registered_model_alias("phantoms", "champion", "2")
 
     refused = outcome(lambda: promote(HERE, "default", force=False))
     forced = outcome(lambda: promote(HERE, "default", force=True))
 
-    assert refused.startswith("naevi: the champion (version 2) can't be compared: per_image.csv is missing in file:///")
-    assert refused.endswith("To promote default without a comparison, use FORCE=1.")
-    assert forced == (
-        "default was not compared with the champion (version 2), because the champion's files are lost. It is now the "
-        "champion: version 3, although it is not significantly better. To undo this, run `make rollback`."
+    lost_files = "the champion (version 2): per_image.csv is missing in file:///"
+    assert refused.startswith(f"naevi: default can't be compared with {lost_files}")
+    assert refused.endswith("To promote it without a comparison, use FORCE=1.")
+    assert forced.startswith(f"default was not compared with {lost_files}")
+    assert forced.endswith(
+        "It is now the champion: version 3, although it is not significantly better. To undo this, run `make rollback`."
     )
 
 
@@ -195,14 +203,26 @@ def test_a_model_with_the_same_scores_as_another_is_not_mistaken_for_it(reposito
 ZEROS = "0" * 64
 
 
+def another_champion(repository: Path, tags: dict[str, str], dropped: int) -> mlflow.MlflowClient:
+    """Promote the result of a repository. Then make a run with other tags and fewer images champion, with its model."""
+    commit(repository, "Run it")
+    promote(HERE, "default", force=False)
+    (result,) = results(repository)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    before = client.create_run(result.info.experiment_id, tags=result.data.tags | tags)
+    for key in ("data.source", "data.path"):
+        client.log_param(before.info.run_id, key, result.data.params[key])
+    lines = HERE.per_image.read_text(encoding="utf-8").splitlines(keepends=True)
+    client.log_text(before.info.run_id, "".join(lines[: len(lines) - dropped]), "per_image.csv")
+    source = client.get_model_version_by_alias("phantoms", "champion").source
+    client.create_model_version("phantoms", source, before.info.run_id)
+    client.set_registered_model_alias("phantoms", "champion", "2")
+    return client
+
+
 @pytest.mark.parametrize(
     ("tags", "dropped", "difference"),
     [
-        (
-            {"data": ZEROS},
-            0,
-            "images or masks were changed in between: phantoms (00000000) became phantoms ({digest}).",
-        ),
         (
             {"data": ZEROS, "dataset": "moles"},
             0,
@@ -213,30 +233,24 @@ ZEROS = "0" * 64
             1,
             "they were tested on different images: 0 are only in the champion's test and 1 only in that of default.",
         ),
+        (
+            {"data": ZEROS, "dvc.md5.data.raw": f"{'0' * 32}.dir"},
+            0,
+            "DVC's cache doesn't have the list of its images. Get it with `dvc fetch --all-commits`.",
+        ),
     ],
-    ids=["masks", "data-set", "images"],
+    ids=["data-set", "images", "no-list"],
 )
 def test_a_champion_with_another_yardstick_is_replaced_by_force_only(
-    repository: Path, tags: dict[str, str], dropped: int, difference: str
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str], dropped: int, difference: str
 ) -> None:
-    """A mask was corrected, or the champion was measured on another data set or on fewer images."""
-    commit(repository, "Run it")
-    promote(HERE, "default", force=False)
-    (result,) = results(repository)
-    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
-    before = client.create_run(result.info.experiment_id, tags=result.data.tags | tags)
-    for key in ("data.source", "data.path"):
-        client.log_param(before.info.run_id, key, result.data.params[key])
-    lines = HERE.per_image.read_text(encoding="utf-8").splitlines(keepends=True)
-    client.log_text(before.info.run_id, "".join(lines[: len(lines) - dropped]), "per_image.csv")
-    source = client.get_model_version_by_alias("naevi", "champion").source
-    client.create_model_version("naevi", source, before.info.run_id)
-    client.set_registered_model_alias("naevi", "champion", "2")
+    """The champion was measured on another data set, on fewer images, or on images that nobody knows anymore."""
+    monkeypatch.setenv("NAEVI_REGISTERED_MODEL", "phantoms")
+    client = another_champion(repository, tags, dropped)
 
     refused = outcome(lambda: promote(HERE, "default", force=False))
     forced = outcome(lambda: promote(HERE, "default", force=True))
 
-    difference = difference.format(digest=result.data.tags["data"][:8])
     assert refused == (
         f"naevi: default can't be compared with the champion (version 2): {difference} To promote it without a "
         "comparison, use FORCE=1."
@@ -245,8 +259,91 @@ def test_a_champion_with_another_yardstick_is_replaced_by_force_only(
         f"default was not compared with the champion (version 2): {difference} It is now the champion: version 3, "
         "although it is not significantly better. To undo this, run `make rollback`."
     )
-    registered = client.get_model_version_by_alias("naevi", "champion")
+    registered = client.get_model_version_by_alias("phantoms", "champion")
     assert (registered.tags["forced"], registered.tags["reason"]) == (
         "true",
         f"default was not compared with the champion (version 2): {difference}",
     )
+
+
+def earlier_version(repository: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> dict[str, str]:
+    """Put the listing of an earlier data/raw into DVC's cache. Return the tags of a result on that version."""
+    (result,) = results(repository)
+    cache = repository / ".dvc/cache/files/md5"
+    md5 = result.data.tags["dvc.md5.data.raw"]
+    entries = json.loads((cache / md5[:2] / md5[2:]).read_bytes())
+    content = json.dumps(change(entries), sort_keys=True).encode()
+    md5 = f"{hashlib.md5(content).hexdigest()}.dir"
+    (cache / md5[:2]).mkdir(exist_ok=True)
+    (cache / md5[:2] / md5[2:]).write_bytes(content)
+    return {"data": ZEROS, "dvc.md5.data.raw": md5}
+
+
+def test_a_champion_is_scored_on_the_images_that_are_new_to_it(repository: Path) -> None:
+    """Of twenty images, two are new, the mask of one was corrected, and one had another name before."""
+    ids = [line.split(",")[0] for line in HERE.per_image.read_text(encoding="utf-8").splitlines()[1:]]
+    new, corrected, renamed = ids[-2:], ids[0], ids[1]
+
+    def change(entries: list[dict[str, str]]) -> list[dict[str, str]]:
+        entries = [entry for entry in entries if Path(entry["relpath"]).stem not in new]
+        for entry in entries:
+            if entry["relpath"] == f"masks/{corrected}.png":
+                entry["md5"] = "0" * 32
+            entry["relpath"] = entry["relpath"].replace(renamed, "renamed")
+        return entries
+
+    another_champion(repository, earlier_version(repository, change), dropped=2)
+
+    refused = outcome(lambda: promote(HERE, "default", force=False))
+
+    assert refused.startswith(
+        "naevi: not promoted: The data set has changed since the champion was trained. 16 images are the same. 2 are "
+        "new to the champion, and its model has predicted them now. 2 are left out, because the champion has seen them "
+        f"with another mask, under another name, or an image of their group: {corrected}, {renamed}. default "
+    )
+    assert " 18 images" in refused
+
+    champion = find_champion(HERE, "phantoms")
+    assert champion is not None
+    candidate = load_result(HERE, "default")
+    scores = rescore(HERE, champion, read_per_image(HERE, champion.run), candidate).per_image
+    assert scores.image_id.tolist() == [image for image in ids if image not in (corrected, renamed)]
+    same = scores[:16].merge(candidate.per_image, on="image_id")
+    assert same.dice_x.tolist() == same.dice_y.tolist()  # of the cross-validation
+    validate_model(
+        HERE, HERE.predictor, *(HERE.raw / name for name in ("images", "masks")), None, Path("external"), force=False,
+        assignments=["data.classes.lesion=1"],
+    )  # fmt: skip
+    validated = read_csv(Path("external/reports/per_image.csv")).set_index("image_id")
+    assert scores[16:].dice.round(6).tolist() == validated.dice[new].tolist()
+
+
+def test_a_champion_that_has_seen_every_image_is_not_scored(repository: Path) -> None:
+    def change(entries: list[dict[str, str]]) -> list[dict[str, str]]:
+        return [entry | {"md5": "0" * 32} for entry in entries]
+
+    another_champion(repository, earlier_version(repository, change), dropped=0)
+
+    assert outcome(lambda: promote(HERE, "default", force=False)) == (
+        "naevi: default can't be compared with the champion (version 2): every image has changed, and the champion has "
+        "seen them all before. To promote it without a comparison, use FORCE=1."
+    )
+
+
+def test_the_registered_model_of_an_earlier_version_stays_in_use(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(repository, "Run it")
+    monkeypatch.setenv("NAEVI_REGISTERED_MODEL", "naevi")
+    promote(HERE, "default", force=False)
+    assert champion_address(HERE) == "models:/naevi@champion"
+
+    monkeypatch.delenv("NAEVI_REGISTERED_MODEL")
+
+    assert champion_address(HERE) == "models:/naevi@champion"
+    assert outcome(lambda: promote(HERE, "default", force=False)) == (
+        "naevi: default is already the champion (version 1)."
+    )
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    client.set_tag(client.get_model_version("naevi", "1").run_id, "dataset", "moles")
+    assert champion_address(HERE) == "models:/phantoms@champion"

@@ -32,7 +32,7 @@ Overrides = dict[str, Any]
 def add_result(workspace: Workspace, dice: float) -> str:
     """Log a FINISHED result with one image and an MLflow model; return the run's id."""
     client, experiment = store.connect(workspace)
-    tags = {"kind": "result", "dataset": "moles", "data": "da7a"}
+    tags = {"kind": "result", "dataset": "moles", "data": "da7a", "dvc.md5.data.raw": "f01de2.dir"}
     run_id = str(client.create_run(experiment, tags=tags, run_name=f"Dice {dice}").info.run_id)
     client.log_param(run_id, "data.source", "folder")
     file = workspace.root / workspace.per_image.name
@@ -47,20 +47,29 @@ def test_a_champion_is_registered_replaced_and_set_back(workspace: Workspace) ->
     results = finished_results(workspace)
     assert [(result.run, result.model) for result in results] == [(run, None) for run in runs]
     assert results[1].per_image.to_dict("list") == {"image_id": ["007"], "dice": [0.5]}
-    assert find_champion(workspace) is None
+    assert find_champion(workspace, "moles") is None
 
     client, experiment = store.connect(workspace)
     for number, (result, tags) in enumerate(zip(results, [{}, {"before": "1"}], strict=True), start=1):
         model = client.create_logged_model(experiment, source_run_id=result.run).model_id
-        assert register_champion(workspace, result._replace(model=model), tags) == str(number)
-        champion = find_champion(workspace)
+        assert register_champion(workspace, "moles", result._replace(model=model), tags) == str(number)
+        champion = find_champion(workspace, "moles")
         assert isinstance(champion, Champion)
-        assert champion == (str(number), tags.get("before"), result.run, "folder", "moles", "da7a")
+        assert champion == (
+            "moles",
+            str(number),
+            tags.get("before"),
+            result.run,
+            "folder",
+            "moles",
+            "da7a",
+            "f01de2.dir",
+        )
         assert read_per_image(workspace, champion.run).equals(result.per_image)
 
-    set_champion(workspace, "1")
+    set_champion(workspace, "moles", "1")
 
-    champion = find_champion(workspace)
+    champion = find_champion(workspace, "moles")
     assert isinstance(champion, Champion)
     assert (champion.version, champion.run) == ("1", runs[0])
 
@@ -136,5 +145,5 @@ def test_what_is_not_a_model_is_a_user_error(workspace: Workspace) -> None:
 
     with pytest.raises(UserError, match=re.escape(f"{address} doesn't contain a model.json")):
         download_model(workspace, address)
-    with pytest.raises(UserError, match=r"has no models:/naevi@champion \("):
-        download_model(workspace, "models:/naevi@champion")
+    with pytest.raises(UserError, match=r"has no models:/moles@champion \("):
+        download_model(workspace, "models:/moles@champion")

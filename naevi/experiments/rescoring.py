@@ -1,0 +1,145 @@
+"""Score the champion on the images that were added to its data set after its training.
+
+Only images that its model has not seen are predicted. Unchanged images keep their scores of the cross-validation, in
+which each image was predicted by a model that had not seen it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from naevi.digests import file_digest
+from naevi.errors import UserError, first_ten
+from naevi.experiments.named_results import NamedResult
+from naevi.experiments.repository import cache_folder
+from naevi.files import read_csv, read_json
+from naevi.images import read_image, read_mask
+from naevi.inference.segmenter import Segmenter, load_segmenter
+from naevi.metrics import confusion_counts, overlap_scores
+from naevi.progress import progress
+from naevi.record import read_record
+from naevi.tracking.registry import Champion, download_model
+from naevi.workspace import Workspace
+
+IMAGES, MASKS = "images", "masks"  # folders of data/raw
+COLUMNS = ["image_id", "fold", "class", "dice", "iou", "tp", "fp", "fn", "tn"]  # of per_image.csv
+
+
+class Rescored(NamedTuple):
+    """The champion's scores on another version of its data set, and how they were measured, as sentences."""
+
+    per_image: pd.DataFrame
+    description: str
+
+
+class Versions(NamedTuple):
+    """Image ids of the present version of a data set. `seen` are neither the same as before nor new."""
+
+    same: list[str]  # image and mask have the same bytes in both versions
+    new: list[str]
+    seen: list[str]  # known by name, by content, or by an image of the same group
+
+
+def rescore(workspace: Workspace, champion: Champion, per_image: pd.DataFrame, candidate: NamedResult) -> Rescored:
+    """Return the champion's scores on the data set of the candidate, a later version of its own. It must be here.
+
+    `per_image` has the champion's scores on its own version.
+
+    Raises UserError if files of one of the versions are missing or if the classes differ.
+    """
+    versions = compare_versions(*_listings(workspace, champion, candidate), read_csv(workspace.image_table))
+    scored = [per_image[per_image.image_id.isin(versions.same)].filter(COLUMNS)]
+    if not versions.same and not versions.new:
+        raise UserError("every image has changed, and the champion has seen them all before.")
+    if versions.new:
+        model = load_segmenter(download_model(workspace, f"models:/{champion.model}/{champion.version}"), workspace)
+        if (expected := set(candidate.per_image.get("class", model.names[1:]))) != set(model.names[1:]):
+            raise UserError(
+                f"the champion's classes are {', '.join(model.names[1:])}, those of {candidate.name} are "
+                f"{', '.join(sorted(expected))}."
+            )
+        images = progress(versions.new, total=len(versions.new), label="champion", unit="images")
+        scored += [_score(model, workspace.raw, image_id) for image_id in images]
+    return Rescored(pd.concat(scored, ignore_index=True), _describe(versions))
+
+
+def compare_versions(before: dict[str, str], after: dict[str, str], image_table: pd.DataFrame) -> Versions:
+    """Return which images of the later version the model of the earlier one has not seen.
+
+    `before` and `after` map each path in data/raw, such as images/a.png, to its MD5. `image_table` is that of the later
+    version. Its groups hold images of one patient or lesion and near-duplicates.
+    """
+    known = {md5 for path, md5 in before.items() if path.startswith(f"{IMAGES}/")}
+    groups = dict(zip(image_table.image_id, image_table.group, strict=True))
+
+    def is_known(image_id: str) -> bool:
+        path = f"{IMAGES}/{image_id}.png"
+        return path in before or after[path] in known
+
+    known_groups = {group for image_id, group in groups.items() if is_known(image_id)}
+    versions = Versions([], [], [])
+    for image_id, group in groups.items():
+        paths = [f"{folder}/{image_id}.png" for folder in (IMAGES, MASKS)]
+        if all(path in before and before[path] == after[path] for path in paths):
+            versions.same.append(image_id)
+        elif group in known_groups:
+            versions.seen.append(image_id)
+        else:
+            versions.new.append(image_id)
+    return versions
+
+
+def _listings(
+    workspace: Workspace, champion: Champion, candidate: NamedResult
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the MD5 of each file in data/raw, for the champion's version of the data set and for the candidate's."""
+    if read_json(workspace.data_statistics).get("digest") != candidate.data_set.digest:
+        raise UserError(f"the images of {candidate.name} are not in the workspace. Check out that result first.")
+    cache, record = cache_folder(workspace), read_record(workspace)
+    before = _listing(cache, champion.raw)
+    after = _listing(cache, record.md5(workspace, workspace.raw))
+    if before is None or after is None:
+        raise UserError("DVC's cache doesn't have the list of its images. Get it with `dvc fetch --all-commits`.")
+    changed = [path for path, md5 in after.items() if not _has_md5(workspace.raw / path, md5)]
+    if changed:
+        raise UserError(f"files in {workspace.relative(workspace.raw)} have changed: {first_ten(changed)}.")
+    return before, after
+
+
+def _listing(cache: Path, md5: str) -> dict[str, str] | None:
+    """Return the MD5 of each file of a folder by its relative path, or None if the listing isn't in DVC's cache."""
+    file = cache / md5[:2] / md5[2:]
+    if not md5 or not file.is_file():
+        return None
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(file.read_bytes())}
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    return path.is_file() and file_digest(path, "md5") == md5
+
+
+def _score(model: Segmenter, raw: Path, image_id: str) -> pd.DataFrame:
+    """Return the overlap scores of one image at native size, a row for each foreground class."""
+    image, mask = (raw / folder / f"{image_id}.png" for folder in (IMAGES, MASKS))
+    prediction = model.mask(model.probabilities([read_image(image)])[0])
+    counts = confusion_counts(np.stack([read_mask(mask)]), prediction[None], classes=len(model.names))
+    row: dict[str, Any] = {"image_id": image_id, "fold": "all", "class": model.names[1:]}
+    return counts.join(overlap_scores(counts, classes=len(model.names))).assign(**row)[COLUMNS]
+
+
+def _describe(versions: Versions) -> str:
+    sentences = [
+        "The data set has changed since the champion was trained.",
+        f"{len(versions.same)} images are the same.",
+    ]
+    if versions.new:
+        sentences.append(f"{len(versions.new)} are new to the champion, and its model has predicted them now.")
+    if versions.seen:
+        sentences.append(
+            f"{len(versions.seen)} are left out, because the champion has seen them with another mask, under another "
+            f"name, or an image of their group: {first_ten(versions.seen)}."
+        )
+    return " ".join(sentences)
