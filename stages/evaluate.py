@@ -1,7 +1,7 @@
 """Predict every image with the model that never saw it; write predictions, scores and the predictor."""
 
 from naevi.config import load_config
-from naevi.evaluation.cross_validation import cross_validate, learning_curves
+from naevi.evaluation.cross_validation import cross_validate, learning_curves, remove_other_models
 from naevi.evaluation.outputs import write_outputs
 from naevi.evaluation.summary import summarize_cross_validation
 from naevi.files import write_csv
@@ -14,6 +14,7 @@ from stages.runner import run_stage
 def main() -> None:
     workspace = current_workspace()
     config = load_config(workspace, "data.classes", "evaluate", "runtime", "cv")
+    remove_other_models(workspace, config)
     image_table = read_image_table(workspace)
     split = read_split(workspace, image_table)
     test, validation = cross_validate(workspace, config, split, image_table)

@@ -127,6 +127,28 @@ def test_a_second_clone_with_a_warm_cache_retrains_nothing_and_fills_its_own_sto
     assert len(runs(clone, "model")) == 3
 
 
+def test_with_fewer_models_nothing_runs_at_a_colleague_s(small_repository: Path, tmp_path: Path) -> None:
+    """The folder of models has more in it here than there, unless evaluate removes what cv.models doesn't name."""
+    repository = pipeline.copy(small_repository, tmp_path / "repository")
+    (repository / HERE.model("mine")).mkdir()  # not a model of cv.models
+    set_parameters(repository / HERE.params, ["cv.models=[0, 1]"])
+    printed = pipeline.run(repository, "dvc", "repro")
+    assert "naevi: Removed from data/models: all. cv.models doesn't name them. DVC's cache keeps them.\n" in printed
+    assert (repository / HERE.model("mine")).exists()
+    (repository / HERE.model("mine")).rmdir()
+    commit(repository, "Fewer models")
+    clone = tmp_path / "clone"
+    pipeline.run(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
+    pipeline.run(clone, "dvc", "cache", "dir", "--local", str(repository / ".dvc/cache"))
+    pipeline.run(clone, "dvc", "checkout")
+
+    printed = pipeline.run(clone, "dvc", "repro")
+
+    assert "Running stage" not in printed
+    set_parameters(repository / HERE.params, ["cv.models=[0, 1, all]"])
+    assert "Running stage 'train" not in pipeline.run(repository, "dvc", "repro")  # DVC's cache has kept it
+
+
 def test_an_experiment_stands_in_mlflow_once_and_can_be_compared(repository: Path) -> None:
     commit(repository, "Before the experiment")
     results = len(runs(repository, "result"))

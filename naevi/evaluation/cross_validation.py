@@ -1,5 +1,8 @@
 """Predict every image with the model that never saw it, and score it."""
 
+import logging
+import shutil
+
 import pandas as pd
 
 from naevi.config import Config
@@ -12,6 +15,26 @@ from naevi.models.storage import HISTORY
 from naevi.progress import progress
 from naevi.tables import read_history
 from naevi.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def remove_other_models(workspace: Workspace, config: Config) -> None:
+    """Remove the models that were trained for another value of `cv.models`, with a warning. DVC's cache keeps them.
+
+    The stages depend on the whole folder of models. With models that `cv.models` doesn't name, its hash in dvc.lock
+    would not be that of the same result in another clone, and the stages would run there again.
+    """
+    named = set(config.model_names())
+    trained = [path.name for path in workspace.models.glob("*") if path.name == "all" or path.name.isdigit()]
+    others = sorted(name for name in trained if name not in named)
+    for name in others:
+        shutil.rmtree(workspace.model(name))
+    if others:
+        folder = workspace.relative(workspace.models)
+        logger.warning(
+            "Removed from %s: %s. cv.models doesn't name them. DVC's cache keeps them.", folder, ", ".join(others)
+        )
 
 
 def cross_validate(
