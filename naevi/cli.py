@@ -228,9 +228,13 @@ def ui(port: int | None) -> None:
 
     If MLFLOW_TRACKING_URI names a server, its address is printed and nothing is started.
     """
+    from naevi.experiments.promotion import describe_lost_champion
     from naevi.tracking.ui import open_ui
 
-    open_ui(require_workspace(), port)
+    workspace = require_workspace()
+    if message := describe_lost_champion(workspace):
+        click.echo(message, err=True)
+    open_ui(workspace, port)
 
 
 @command("naevi serve --model models:/ph2@champion --port 5001")

@@ -27,6 +27,7 @@ from naevi.tracking.registry import (
     FinishedResult,
     find_champion,
     finished_results,
+    has_lost_champion,
     read_per_image,
     register_champion,
     set_champion,
@@ -86,6 +87,14 @@ def present_model(workspace: Workspace) -> str:
     """Return the name of the registered model for the data set in params.yaml."""
     data = load_config(workspace, "data").data
     return registered_model(workspace, DataSet(data.source, data.data_set()))
+
+
+def describe_lost_champion(workspace: Workspace) -> str:
+    """Return a message if the champion of the data set in params.yaml was deleted, otherwise an empty string."""
+    model = present_model(workspace)
+    if not has_lost_champion(workspace, model):
+        return ""
+    return f"The champion of {model} was deleted. Promote a result again: `make promote NAME=…`."
 
 
 def champion_address(workspace: Workspace) -> str:

@@ -22,10 +22,20 @@ def sqlite_uri(database: Path) -> str:
     return f"sqlite:///{escaped}"
 
 
-def create_store(database: Path) -> None:
-    """Create a store unless it exists. If the process is killed meanwhile, the next call starts again."""
-    if not database.exists():
-        _create_partial(database).rename(database)
+def create_store(database: Path, artifacts: Path) -> None:
+    """Create a store unless it exists. If the process is killed meanwhile, the next call starts again.
+
+    A warning says if the store was lost: if there are artifacts of earlier runs.
+    """
+    if database.exists():
+        return
+    _create_partial(database).rename(database)
+    if artifacts.is_dir() and any(artifacts.iterdir()):
+        logger.warning(
+            "MLflow's store %s was missing and was created again. Run `make verify` to record earlier results in it, "
+            "and promote the champion again.",
+            database,
+        )
 
 
 def replace_half_made_store(database: Path) -> bool:

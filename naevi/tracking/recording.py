@@ -1,6 +1,7 @@
 """Log a model or a result from its files."""
 
 import importlib.metadata
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,8 @@ from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 # Libraries that `serving` imports, directly or through others that don't declare them.
 SERVING_REQUIREMENTS = [
@@ -66,6 +69,7 @@ def record_model(
     log_folder(workspace, client, run_id, folder, "model")
     client.set_tag(run_id, WEIGHTS_TAG, origin["sha256"])
     client.set_terminated(run_id, "FINISHED")
+    logger.info("Recorded in MLflow: model %s.", origin["item"])
     return run_id
 
 
@@ -92,6 +96,7 @@ def record_result(
     if "all" in config.model_names():
         _log_predictor(workspace, run_id)
     client.set_terminated(run_id, "FINISHED")
+    logger.info("Recorded in MLflow: result %s.", name)
     return run_id
 
 

@@ -126,8 +126,25 @@ def register_champion(workspace: Workspace, model: str, result: FinishedResult, 
 
 
 def set_champion(workspace: Workspace, model: str, version: str) -> None:
-    """Make a version of a registered model its champion."""
-    store.connect(workspace)[0].set_registered_model_alias(model, CHAMPION, version)
+    """Make a version of a registered model its champion. Raises UserError if the version was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    client, _ = store.connect(workspace)
+    try:
+        client.set_registered_model_alias(model, CHAMPION, version)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise UserError(
+            f"Version {version} of the registered model {model} was deleted. Promote a result instead: `make promote "
+            "NAME=…`."
+        ) from error
+
+
+def has_lost_champion(workspace: Workspace, model: str) -> bool:
+    """Return whether a registered model has no champion, because that version was deleted in MLflow's pages."""
+    registered = _find_registered(store.connect(workspace)[0], model)
+    return registered is not None and CHAMPION not in registered.aliases
 
 
 def read_per_image(workspace: Workspace, run_id: str) -> pd.DataFrame:

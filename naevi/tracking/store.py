@@ -87,15 +87,17 @@ def connect(workspace: Workspace) -> "tuple[MlflowClient, str]":
 def _open_default_store(workspace: Workspace, uri: str, artifacts: str | None) -> "tuple[MlflowClient, str]":
     """Return a client for the store of the repository and the id of the MLflow experiment."""
     database = workspace.mlflow_database
-    create_store(database)
+    create_store(database, workspace.mlflow_artifacts)
     follow_move(workspace, EXPERIMENT)
     with without_literal_folders(database):
         try:
-            return _open_store(uri, artifacts)
+            opened = _open_store(uri, artifacts)
         except Exception:
             if not replace_half_made_store(database):
                 raise
-        return _open_store(uri, artifacts)
+            opened = _open_store(uri, artifacts)
+        opened[0].search_registered_models(max_results=1)  # opens the registry, which makes such folders too
+        return opened
 
 
 def _open_store(uri: str, artifacts: str | None) -> "tuple[MlflowClient, str]":

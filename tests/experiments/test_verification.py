@@ -62,6 +62,8 @@ def test_lost_runs_are_recorded_again(repository: Path) -> None:
     client(repository).delete_run(result.info.run_id)
 
     assert verify(repository) == [
+        "naevi: Recorded in MLflow: model 1.",
+        "naevi: Recorded in MLflow: result short.",
         f"{head}: 1 of its models missing in MLflow. Recorded from the files.",
         "short: missing in MLflow. Recorded from the files.",
         *VERIFIED,

@@ -21,7 +21,7 @@ from naevi.deploy.external_validation import validate_model
 from naevi.errors import exit_message
 from naevi.experiments.demo import commit, set_parameters
 from naevi.experiments.named_results import load_result
-from naevi.experiments.promotion import champion_address, promote
+from naevi.experiments.promotion import champion_address, describe_lost_champion, promote, roll_back
 from naevi.experiments.rescoring import rescore
 from naevi.files import read_csv
 from naevi.tracking.registry import find_champion, read_per_image
@@ -347,3 +347,54 @@ def test_the_registered_model_of_an_earlier_version_stays_in_use(
     client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
     client.set_tag(client.get_model_version("naevi", "1").run_id, "dataset", "moles")
     assert champion_address(HERE) == "models:/phantoms@champion"
+
+
+def test_deleted_runs_are_recorded_again_with_a_line_for_each(repository: Path) -> None:
+    (result,) = results(repository)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    (model,) = (run for run in pipeline.runs(repository, "model") if run.data.tags["item"] == "0")
+    for run in (result, model):
+        client.delete_run(run.info.run_id)
+
+    printed = track(repository)
+
+    name = result.info.run_name
+    assert printed == f"naevi: Recorded in MLflow: model 0.\nnaevi: Recorded in MLflow: result {name}.\n"
+    assert len(results(repository)) == 1
+    assert track(repository) == ""
+
+
+def test_a_deleted_store_is_created_again_with_a_line_that_says_what_is_lost(repository: Path) -> None:
+    (repository / "mlflow.db").unlink()
+
+    printed = track(repository)
+
+    assert printed.startswith(
+        f"naevi: MLflow's store {repository / 'mlflow.db'} was missing and was created again. Run `make verify` to "
+        "record earlier results in it, and promote the champion again.\nnaevi: Recorded in MLflow: model 0.\n"
+    )
+    assert len(results(repository)) == 1
+
+
+def test_a_deleted_champion_is_a_line_when_the_pages_open(repository: Path) -> None:
+    commit(repository, "Run it")
+    assert describe_lost_champion(HERE) == ""
+    promote(HERE, "default", force=False)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    version = client.get_model_version("phantoms", "1")
+    client.create_model_version("phantoms", version.source, version.run_id, tags={"before": "1"})
+    client.set_registered_model_alias("phantoms", "champion", "2")
+    client.delete_model_version("phantoms", "1")
+    assert outcome(lambda: roll_back(HERE)) == (
+        "naevi: Version 1 of the registered model phantoms was deleted. Promote a result instead: `make promote "
+        "NAME=…`."
+    )
+    client.delete_model_version("phantoms", "2")
+
+    assert describe_lost_champion(HERE) == (
+        "The champion of phantoms was deleted. Promote a result again: `make promote NAME=…`."
+    )
+
+    assert promote(HERE, "default", force=False) == (
+        "default is the first champion: version 3 of the registered model phantoms."
+    )

@@ -20,7 +20,7 @@ def test_a_store_that_was_moved_reads_and_writes_at_its_new_place(
     client, experiment = store.connect(workspace)
     model = client.create_logged_model(experiment, source_run_id=run)
     (result,) = finished_results(workspace)
-    register_champion(workspace, result._replace(model=model.model_id), {})
+    register_champion(workspace, "moles", result._replace(model=model.model_id), {})
     before = workspace.mlflow_artifacts.as_uri()
     moved = Workspace(workspace.root.rename(workspace.root.with_name("moved here")))
 
@@ -32,7 +32,7 @@ def test_a_store_that_was_moved_reads_and_writes_at_its_new_place(
     ]
     client, _ = store.connect(moved)
     assert client.get_logged_model(model.model_id).artifact_location.startswith(f"{here}/models/")
-    assert client.get_model_version_download_uri("naevi", "1").startswith(f"{here}/models/")
+    assert client.get_model_version_download_uri("moles", "1").startswith(f"{here}/models/")
     other = add_result(moved, 0.5)
     assert (moved.mlflow_artifacts / other / "artifacts/per_image.csv").exists()
     assert not workspace.root.exists()
