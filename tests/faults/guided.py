@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["naevi", "PIL", "rarfile", "tarfile", "
 
 
 def main(name: str, *options: str) -> None:
-    make = getattr(test_fuzz, name)
+    make = next(make for make in test_fuzz.READERS if make.__name__ == name)
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         folder, corpus = Path(place) / "reader", Path(place) / "corpus"
         folder.mkdir()
