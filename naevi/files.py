@@ -15,7 +15,9 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from naevi.errors import UserError, describe_error
 
-MAX_YAML_BYTES = 2**20
+MIB = 2**20
+MAX_FILE_BYTES = 512 * MIB  # of a file that is read whole
+MAX_YAML_BYTES = MIB
 MAX_YAML_NODES = 100_000  # after each alias was replaced by what it stands for
 
 # Read as text, so that an id such as 007 or NA stays what it is.
@@ -52,9 +54,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file. Raises UserError if it isn't a regular file, or larger than MAX_FILE_BYTES."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is a device, a pipe or a folder, not a file. Remove it or name a file.")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UserError(f"{path} is larger than {MAX_FILE_BYTES // MIB} MiB. Make it smaller or remove it.")
+    return path.read_bytes()
+
+
 def read_csv(source: Path | TextIO) -> pd.DataFrame:
-    """Return a table. Only an empty cell is a missing value."""
-    return pd.read_csv(source, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
+    """Return a table. Only an empty cell is a missing value. Raises UserError as `read_bytes` does."""
+    content = io.BytesIO(read_bytes(source)) if isinstance(source, Path) else source
+    return pd.read_csv(content, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
 
 
 def write_csv(path: Path, table: pd.DataFrame, *, digits: int | None = None) -> None:
@@ -64,8 +76,8 @@ def write_csv(path: Path, table: pd.DataFrame, *, digits: int | None = None) -> 
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the content of a JSON file. Raises UserError as `read_bytes` does."""
+    return json.loads(read_bytes(path))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -101,7 +113,7 @@ def parse_yaml(text: str, name: str) -> Any:
     Raises UserError if it isn't YAML, has more than MAX_YAML_BYTES, or would become more than MAX_YAML_NODES.
     """
     if len(text) > MAX_YAML_BYTES:
-        raise UserError(f"{name} is larger than {MAX_YAML_BYTES // 2**20} MiB. Make it smaller.")
+        raise UserError(f"{name} is larger than {MAX_YAML_BYTES // MIB} MiB. Make it smaller.")
     try:
         if "*" in text:  # the events take as long as the values, and without aliases their number can't explode
             _check_aliases(text)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from naevi.config import Config
 from naevi.errors import UserError
-from naevi.files import read_yaml
+from naevi.files import read_json, read_yaml
 from naevi.workspace import Workspace
 
 CODE_FOLDERS = ("naevi/", "stages/")  # whose packages count as code
@@ -80,7 +80,7 @@ def model_origin(
 def read_description(folder: Path) -> dict[str, Any]:
     """Return the content of model.json. Raises UserError if it is missing or doesn't match its fingerprint."""
     try:
-        description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        description: dict[str, Any] = read_json(folder / "model.json")
         origin = {key: value for key, value in description.items() if key not in ("fingerprint", "sha256")}
         if not {"fingerprint", "sha256"} <= set(description) or description["fingerprint"] != digest(origin):
             raise ValueError("it was changed after the training")

@@ -1,12 +1,13 @@
 """Folders that appear whole or not at all."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from naevi.errors import UserError
-from naevi.files import atomic_file, atomic_folder, parse_yaml, read_csv, read_yaml
+from naevi.files import atomic_file, atomic_folder, parse_yaml, read_csv, read_json, read_yaml
 
 
 def layout(folder: Path) -> list[str]:
@@ -123,6 +124,17 @@ def test_a_huge_yaml_file_is_not_read(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"a\.yaml is larger than 1 MiB\. Make it smaller\.$"):
         read_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("read", [read_csv, read_json])
+def test_a_huge_table_or_json_file_is_not_read(read: Callable[[Path], object], tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(20 * 2**30)
+
+    with pytest.raises(UserError, match=r"a is larger than 512 MiB\. Make it smaller or remove it\.$"):
+        read(tmp_path / "a")
+    with pytest.raises(UserError, match=r" is a device, a pipe or a folder, not a file\. Remove it or name a file\.$"):
+        read(tmp_path)
 
 
 def test_aliases_within_bounds_are_read(tmp_path: Path) -> None:

@@ -18,16 +18,15 @@ from naevi.datasets.members import (
     ENCRYPTED,
     HIDDEN,
     LINK,
-    MIB,
     UNSUPPORTED_COMPRESSION,
     Files,
     Member,
     NameFilter,
     read_members,
-    read_regular,
 )
 from naevi.datasets.rar import read_rar
 from naevi.errors import REMEDIES, UserError, describe_error
+from naevi.files import MIB, read_bytes
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".rar")
 MAX_TAR_HEADER_BYTES = MIB  # of a long name or extended attributes, which tarfile reads into memory at once
@@ -43,7 +42,7 @@ def read_files(source: Path, is_selected: NameFilter) -> Files:
     in place of it. A folder is read by name, an archive in its own order. One file at a time is in memory. Hidden files
     and folders (.x, ._x of macOS) and __MACOSX are skipped.
 
-    Raises UserError as `read_regular` does, and if an archive can't be read, is encrypted, contains links, devices or
+    Raises UserError as `read_bytes` does, and if an archive can't be read, is encrypted, contains links, devices or
     paths outside it, or unpacks to far more than an archive of images.
     """
     if not source.is_dir():
@@ -55,7 +54,7 @@ def read_files(source: Path, is_selected: NameFilter) -> Files:
         if path.name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from _read_inner_archive(path, is_selected)
         elif is_selected(str(path)):
-            yield str(path), read_regular(path)
+            yield str(path), read_bytes(path)
 
 
 def _read_inner_archive(source: Path, is_selected: NameFilter) -> Files:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from naevi.errors import UserError
+from naevi.files import MAX_FILE_BYTES, MIB
 
 # Limits of what an archive may unpack to. PH2 has images of 1.3 MiB and is 2.3 times as large as its tar.xz.
-MIB = 2**20
-MAX_MEMBER_BYTES = 512 * MIB
 MAX_COMPRESSION_RATIO = 100  # applies only to archives that unpack to more than MIN_TOTAL_LIMIT_BYTES
 MIN_TOTAL_LIMIT_BYTES = 1024 * MIB
 
@@ -26,15 +25,6 @@ UNSUPPORTED_COMPRESSION = "isn't compressed with deflate"
 
 Files = Iterator[tuple[str, bytes]]
 NameFilter = Callable[[str], bool]
-
-
-def read_regular(path: Path) -> bytes:
-    """Return the content of a file. Raises UserError if it isn't a regular file, or larger than MAX_MEMBER_BYTES."""
-    if not path.is_file():
-        raise UserError(f"{path} is a device, a pipe or a folder, not a file. Remove it or name a file.")
-    if path.stat().st_size > MAX_MEMBER_BYTES:
-        raise UserError(f"{path} is larger than {MAX_MEMBER_BYTES // MIB} MiB. Make it smaller or remove it.")
-    return path.read_bytes()
 
 
 class Member(NamedTuple):
@@ -83,8 +73,8 @@ def _find_problem(member: Member, selected: bool, total: int, limit: int) -> str
         return "has a path outside the archive"
     if member.problem:
         return member.problem
-    if selected and member.size > MAX_MEMBER_BYTES:
-        return f"is larger than {MAX_MEMBER_BYTES // MIB} MiB"
+    if selected and member.size > MAX_FILE_BYTES:
+        return f"is larger than {MAX_FILE_BYTES // MIB} MiB"
     if total > limit:
         return f"brings the unpacked size to {total // MIB} MiB, far more than archives of images have"
     return ""

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from naevi.datasets.decoding import read_image, read_new_image
-from naevi.datasets.members import read_regular
 from naevi.errors import check_inputs, check_output
-from naevi.files import atomic_file
+from naevi.files import atomic_file, read_bytes
 from naevi.images import Pixels, write_image
 from naevi.inference.segmenter import Segmenter
 
@@ -21,8 +20,8 @@ def write_cutout(segmenter: Segmenter, image: Path, over: Path, out: Path, *, fo
     """
     check_inputs([image, over])
     check_output(out, force=force, suffixes=(".png",))
-    pixels = read_new_image(read_regular(image), str(image), segmenter.reading).pixels
-    background = read_image(read_regular(over), str(over), segmenter.reading).pixels
+    pixels = read_new_image(read_bytes(image), str(image), segmenter.reading).pixels
+    background = read_image(read_bytes(over), str(over), segmenter.reading).pixels
     (probability,) = segmenter.probabilities([pixels])
     # With two classes there is one probability, the foreground's. Otherwise class 0 is the background.
     foreground = probability[0] if len(probability) == 1 else 1 - probability[0]

@@ -23,13 +23,12 @@ from naevi.config import (
 from naevi.datasets.archives import read_files
 from naevi.datasets.decoding import read_new_image
 from naevi.datasets.folder import import_folder
-from naevi.datasets.members import read_regular
 from naevi.datasets.raw import fill_raw
 from naevi.errors import UserError, check_inputs, check_output, shorten
 from naevi.evaluation.outputs import write_outputs
 from naevi.evaluation.scoring import per_image_table, score_images
 from naevi.evaluation.summary import summarize
-from naevi.files import atomic_folder, parse_yaml, write_json
+from naevi.files import atomic_folder, parse_yaml, read_bytes, write_json
 from naevi.inference.predictor import PredictorSettings, TrainingReading, read_predict_settings
 from naevi.inference.segmenter import Segmenter, open_segmenter
 from naevi.models.device import resolve_compute_settings
@@ -186,4 +185,4 @@ def _labeled_files(images: Path, masks: Path, labels: Path | None) -> Iterator[t
         for name, content in read_files(source, lambda _: True):
             yield role, f"{role}/{name.removeprefix(f'{source}/')}", content
     if labels:
-        yield "labels", labels.name, read_regular(labels)
+        yield "labels", labels.name, read_bytes(labels)

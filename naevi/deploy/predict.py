@@ -14,10 +14,9 @@ from naevi.config import ReadingConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, read_files
 from naevi.datasets.decoding import read_new_image
 from naevi.datasets.layout import safe_name
-from naevi.datasets.members import read_regular
 from naevi.deploy.regions import describe_regions
 from naevi.errors import UserError, check_inputs, check_output
-from naevi.files import atomic_file, write_csv
+from naevi.files import atomic_file, read_bytes, write_csv
 from naevi.images import Pixels, write_mask
 from naevi.inference.segmenter import BATCH_SIZE, Segmenter
 from naevi.progress import progress
@@ -81,7 +80,7 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
             )
         paths[name] = path
         try:
-            content = read_regular(file) if isinstance(file, Path) else file
+            content = read_bytes(file) if isinstance(file, Path) else file
             yield name, read_new_image(content, path, reading).pixels
         except UserError as error:
             skipped.append(path)

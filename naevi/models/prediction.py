@@ -46,8 +46,8 @@ def _predict_batch(
         # One image as a batch of two, because for one alone torch can choose another way to compute.
         pair = images.expand(2, -1, -1, -1) if len(images) == 1 else images
         return _mean_over_views(network, pair, compute, views)[: len(images)]
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        known = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
+    except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not known and not any(text in str(error) for text in OUT_OF_MEMORY):
             raise
         if len(images) == 1:

@@ -16,6 +16,7 @@ from naevi.models.build import NormalizedNetwork, build_network
 from naevi.provenance import read_description
 
 WEIGHTS, DESCRIPTION, HISTORY = "model.safetensors", "model.json", "history.csv"
+MAX_HEADER_BYTES = 2**20  # of model.safetensors, the names and shapes of the weights. The largest one here has 0.2 MiB
 
 
 class NetworkDescription(Section):
@@ -56,13 +57,14 @@ def load_model(folder: Path, *, device: str) -> StoredModel:
     description = read_description(folder)
     values = {key: description[key] for key in NetworkDescription.model_fields if key in description}
     known = parse_section(NetworkDescription, values, f"{folder / DESCRIPTION}")
+    network = build_network(known.model, classes=len(known.classes))
     file = folder / WEIGHTS
-    data = file.read_bytes() if file.exists() else b""
+    expected = sum(value.nbytes for value in network.state_dict().values()) + MAX_HEADER_BYTES
+    data = file.read_bytes() if file.is_file() and file.stat().st_size <= expected else b""
     if hashlib.sha256(data).hexdigest() != description["sha256"]:
         raise UserError(
             f"{file} is missing or is not the file that model.json describes. Train the model again or run `dvc pull`."
         )
-    network = build_network(known.model, classes=len(known.classes))
     try:
         network.load_state_dict(load(data))
     except (SafetensorError, RuntimeError, ValueError) as error:

@@ -226,7 +226,7 @@ def test_an_encrypted_archive_is_an_error(tmp_path: Path, name: str, content: by
 
 @pytest.mark.parametrize("suffix", CREATORS)
 def test_a_file_too_large_for_memory_is_an_error(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "MAX_MEMBER_BYTES", 2**20)
+    monkeypatch.setattr(members, "MAX_FILE_BYTES", 2**20)
     archive = pack({"a.txt": bytes(2**20 + 1), "b.png": bytes(2**20)}, tmp_path / f"a{suffix}")
     assert contents(archive) == [bytes(2**20)]
 

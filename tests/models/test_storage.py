@@ -172,6 +172,18 @@ def test_a_model_json_with_impossible_values_is_refused(
     assert problem in str(error.value)
 
 
+def test_weights_larger_than_the_network_are_not_read(
+    tmp_path: Path, network: NormalizedNetwork, origin: dict[str, Any]
+) -> None:
+    """The file is sparse: it takes no disk space."""
+    save_model(tmp_path / "0", network, origin, HISTORY)
+    with (tmp_path / "0/model.safetensors").open("r+b") as file:
+        file.truncate(20 * 2**30)
+
+    with pytest.raises(UserError, match=r"model\.safetensors is missing or is not the file that model\.json describes"):
+        load_model(tmp_path / "0", device="cpu")
+
+
 def test_weights_that_are_no_safetensors_are_refused(
     tmp_path: Path, network: NormalizedNetwork, origin: dict[str, Any]
 ) -> None:
