@@ -141,13 +141,23 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pyte
     assert {path.name for path in folder.iterdir()} == {"a.txt", "mlartifacts", "mlflow.db", "mlflow.db.lock"}
 
 
+def opening_problem(workspace: Workspace) -> str:
+    """Return why the store can't be opened, or an empty string."""
+    try:
+        store.connect(workspace)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def test_a_store_that_was_left_half_made_is_replaced(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     """MLflow has created its tables but not noted their version, as after a kill. Without runs, nothing is lost."""
     with contextlib.closing(sqlite3.connect(workspace.mlflow_database)) as database, database:
         database.execute("DELETE FROM alembic_version")
 
-    client, experiment = store.connect(workspace)
+    assert opening_problem(workspace) == ""
 
+    client, experiment = store.connect(workspace)
     client.create_run(experiment)
     assert len(all_runs(workspace)) == 1
     broken = workspace.mlflow_database.with_name("mlflow.db.broken")
@@ -170,7 +180,7 @@ def test_what_a_killed_creation_left_is_replaced(no_store: Workspace) -> None:
     partial.write_bytes(b"half")
     partial.with_name("mlflow.db.partial-journal").write_bytes(b"half")
 
-    store.connect(no_store)
+    assert opening_problem(no_store) == ""
 
     assert sorted(path.name for path in no_store.root.glob("mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
 
