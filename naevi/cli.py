@@ -232,8 +232,10 @@ def ui(port: int | None) -> None:
     from naevi.tracking.ui import open_ui
 
     workspace = require_workspace()
-    if message := describe_lost_champion(workspace):
-        click.echo(message, err=True)
+    try:
+        click.echo(describe_lost_champion(workspace), err=True, nl=False)
+    except UserError as error:  # such as an invalid params.yaml, which the pages don't need
+        click.echo(exit_message(error), err=True)
     open_ui(workspace, port)
 
 

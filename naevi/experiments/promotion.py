@@ -1,12 +1,13 @@
 """Promote a result's model to champion, and roll back."""
 
 import os
+import re
 from dataclasses import replace
 
 import pandas as pd
 
 from naevi.config import load_config
-from naevi.errors import UserError
+from naevi.errors import UserError, shorten
 from naevi.experiments import statistics
 from naevi.experiments.named_results import WORKSPACE, NamedResult, load_result
 from naevi.experiments.rescoring import rescore
@@ -36,6 +37,7 @@ from naevi.tracking.sync import result_files
 from naevi.workspace import Workspace
 
 MODEL_VARIABLE = "NAEVI_REGISTERED_MODEL"
+MODEL_NAME = r"\w[\w .-]*"
 EARLIER_MODEL = "naevi"
 
 
@@ -94,7 +96,7 @@ def describe_lost_champion(workspace: Workspace) -> str:
     model = present_model(workspace)
     if not has_lost_champion(workspace, model):
         return ""
-    return f"The champion of {model} was deleted. Promote a result again: `make promote NAME=…`."
+    return f"The champion of {model} was deleted. Promote a result again: `make promote NAME=…`.\n"
 
 
 def champion_address(workspace: Workspace) -> str:
@@ -106,8 +108,14 @@ def registered_model(workspace: Workspace, data_set: DataSet) -> str:
     """Return the name of the registered model for a data set: NAEVI_REGISTERED_MODEL, or the name of the data set.
 
     Earlier versions had only the registered model `naevi`. It stays in use for the data set of its champion.
+
+    Raises UserError if NAEVI_REGISTERED_MODEL has characters that MLflow's addresses can't have.
     """
     if chosen := os.environ.get(MODEL_VARIABLE):
+        if not re.fullmatch(MODEL_NAME, chosen):
+            raise UserError(
+                f"{MODEL_VARIABLE} is {shorten(repr(chosen))}. Use letters, digits, blanks, dots, - and _ only."
+            )
         return chosen
     earlier = find_champion(workspace, EARLIER_MODEL)
     if earlier and is_same(DataSet(earlier.source, earlier.data_set), data_set._replace(digest="")):

@@ -16,7 +16,7 @@ from naevi.models.build import NormalizedNetwork, build_network
 from naevi.provenance import read_description
 
 WEIGHTS, DESCRIPTION, HISTORY = "model.safetensors", "model.json", "history.csv"
-MAX_HEADER_BYTES = 2**20  # of model.safetensors, the names and shapes of the weights. The largest one here has 0.2 MiB
+MAX_HEADER_BYTES = 2**24  # of model.safetensors: far more than the names and shapes of any network's weights
 
 
 class NetworkDescription(Section):

@@ -392,9 +392,17 @@ def test_a_deleted_champion_is_a_line_when_the_pages_open(repository: Path) -> N
     client.delete_model_version("phantoms", "2")
 
     assert describe_lost_champion(HERE) == (
-        "The champion of phantoms was deleted. Promote a result again: `make promote NAME=…`."
+        "The champion of phantoms was deleted. Promote a result again: `make promote NAME=…`.\n"
     )
 
     assert promote(HERE, "default", force=False) == (
         "default is the first champion: version 3 of the registered model phantoms."
+    )
+
+
+def test_a_name_that_no_address_can_have_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAEVI_REGISTERED_MODEL", "a/b@c")
+
+    assert outcome(lambda: champion_address(HERE)) == (
+        "naevi: NAEVI_REGISTERED_MODEL is 'a/b@c'. Use letters, digits, blanks, dots, - and _ only."
     )

@@ -11,6 +11,7 @@ from naevi.tracking import ui
 from naevi.tracking.ui import free_port, open_ui
 from naevi.workspace import Workspace
 from tests import pipeline
+from tests.helpers import HERE
 
 pytestmark = pytest.mark.slow
 
@@ -33,11 +34,15 @@ def test_a_port_in_use_is_passed_over_or_named(workspace: Workspace, monkeypatch
 
 
 def test_with_a_server_nothing_is_started(small_repository: Path, tmp_path: Path) -> None:
+    """An invalid params.yaml is a line before."""
     folder = pipeline.copy(small_repository, tmp_path / "repository")
+    (folder / HERE.params).write_text("data: 1\n", encoding="utf-8")
     with pipeline.mlflow_server(folder, "sqlite:///mlflow.db", "--artifacts-destination", "artifacts") as address:
         printed = pipeline.run(folder, "naevi", "ui", MLFLOW_TRACKING_URI=address)
 
-    assert printed.startswith(
+    problem, line = printed.rsplit("\n", 2)[:2]
+    assert problem.startswith("naevi: params.yaml")
+    assert line.startswith(
         f"MLFLOW_TRACKING_URI names a server, so none is started. The results are at {address}/#/experiments/"
     )
 
