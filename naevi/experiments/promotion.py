@@ -107,7 +107,7 @@ def champion_address(workspace: Workspace) -> str:
 def registered_model(workspace: Workspace, data_set: DataSet) -> str:
     """Return the name of the registered model for a data set: NAEVI_REGISTERED_MODEL, or the name of the data set.
 
-    Earlier versions had only the registered model `naevi`. It stays in use for the data set of its champion.
+    In the name of the data set, characters that MLflow's addresses can't have are replaced by _. Earlier versions had only the registered model `naevi`. It stays in use for the data set of its champion.
 
     Raises UserError if NAEVI_REGISTERED_MODEL has characters that MLflow's addresses can't have.
     """
@@ -120,7 +120,7 @@ def registered_model(workspace: Workspace, data_set: DataSet) -> str:
     earlier = find_champion(workspace, EARLIER_MODEL)
     if earlier and is_same(DataSet(earlier.source, earlier.data_set), data_set._replace(digest="")):
         return EARLIER_MODEL
-    return data_set.label
+    return re.sub(r"[^\w .-]", "_", data_set.label)
 
 
 def _find_run(workspace: Workspace, candidate: NamedResult) -> FinishedResult:

@@ -21,9 +21,10 @@ from naevi.deploy.external_validation import validate_model
 from naevi.errors import exit_message
 from naevi.experiments.demo import commit, set_parameters
 from naevi.experiments.named_results import load_result
-from naevi.experiments.promotion import champion_address, describe_lost_champion, promote, roll_back
+from naevi.experiments.promotion import champion_address, describe_lost_champion, promote, registered_model, roll_back
 from naevi.experiments.rescoring import rescore
 from naevi.files import read_csv
+from naevi.results.data_sets import DataSet
 from naevi.tracking.registry import find_champion, read_per_image
 from tests import pipeline
 from tests.helpers import HERE
@@ -400,7 +401,11 @@ def test_a_deleted_champion_is_a_line_when_the_pages_open(repository: Path) -> N
     )
 
 
-def test_a_name_that_no_address_can_have_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_no_address_can_have_is_changed_or_refused(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert registered_model(HERE, DataSet("folder", "clinic: a@b (1)")) == "clinic_ a_b _1_"
+
     monkeypatch.setenv("NAEVI_REGISTERED_MODEL", "a/b@c")
 
     assert outcome(lambda: champion_address(HERE)) == (
