@@ -107,7 +107,8 @@ def champion_address(workspace: Workspace) -> str:
 def registered_model(workspace: Workspace, data_set: DataSet) -> str:
     """Return the name of the registered model for a data set: NAEVI_REGISTERED_MODEL, or the name of the data set.
 
-    In the name of the data set, characters that MLflow's addresses can't have are replaced by _. Earlier versions had only the registered model `naevi`. It stays in use for the data set of its champion.
+    In the name of the data set, characters that MLflow's addresses can't have are replaced by _. Earlier versions had
+    only the registered model `naevi`. It stays in use for the data set of its champion.
 
     Raises UserError if NAEVI_REGISTERED_MODEL has characters that MLflow's addresses can't have.
     """
