@@ -271,7 +271,10 @@ def promote(name: str, force: bool) -> None:
 
 @command("naevi rollback")
 def rollback() -> None:
-    """Make the previous champion of the data set in params.yaml the champion again."""
+    """Make the previous champion the champion again.
+
+    It is the one of the data set in params.yaml.
+    """
     from naevi.experiments import promotion
 
     click.echo(promotion.roll_back(require_workspace()))
