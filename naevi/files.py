@@ -64,9 +64,15 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_csv(source: Path | TextIO) -> pd.DataFrame:
-    """Return a table. Only an empty cell is a missing value. Raises UserError as `read_bytes` does."""
+    """Return a table. Only an empty cell is a missing value.
+
+    Raises ValueError if it isn't a table, and UserError as `read_bytes` does.
+    """
     content = io.BytesIO(read_bytes(source)) if isinstance(source, Path) else source
-    return pd.read_csv(content, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(content, dtype=TEXT_COLUMNS, keep_default_na=False, na_values=[""])
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the surplus cells for an index
+        raise ValueError("a row has more cells than there are columns")
+    return table
 
 
 def write_csv(path: Path, table: pd.DataFrame, *, digits: int | None = None) -> None:

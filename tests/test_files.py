@@ -126,6 +126,14 @@ def test_a_huge_yaml_file_is_not_read(tmp_path: Path) -> None:
         read_yaml(tmp_path / "a.yaml")
 
 
+def test_a_row_with_more_cells_than_columns_is_refused(tmp_path: Path) -> None:
+    """Pandas would take the first cell of each row for its name, and move the others."""
+    (tmp_path / "a.csv").write_text("a,b\n1,2,3\n")
+
+    with pytest.raises(ValueError, match=r"^a row has more cells than there are columns$"):
+        read_csv(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize("read", [read_csv, read_json])
 def test_a_huge_table_or_json_file_is_not_read(read: Callable[[Path], object], tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:

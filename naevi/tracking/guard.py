@@ -19,7 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PAGES = {"/ping", "/health", "/version"}
+PAGES = {"/ping", "/health"}
 INVOCATIONS = "/invocations"
 SHAPE = 'Send {"dataframe_records": [{"image": "…"}, …]}, each image as base64.'
 MAX_SENTENCE_CHARACTERS = 300
@@ -32,6 +32,7 @@ class Limits(NamedTuple):
     images: int = 32  # in a request
     pixels: int = 50_000_000  # in all images of a request
     waiting: int = 8  # requests at a time. One of them is computed, the others wait. More get status 503
+    seconds: float = 20  # until a request has arrived whole, so that slow clients don't keep others out
 
 
 class Refusal(Exception):
@@ -70,7 +71,7 @@ class Guard:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in PAGES and scope["method"] == "GET":
-            await self._app(scope, receive, send)
+            await _send(send, *await self._ask(scope, b""))
             return
         if scope["path"] != INVOCATIONS:
             raise Refusal(404, f"There is no such page. Send images to {INVOCATIONS}.")
@@ -79,10 +80,15 @@ class Guard:
         headers = {name.lower(): value for name, value in scope["headers"]}
         if headers.get(b"content-type", b"").split(b";")[0].strip() != b"application/json":
             raise Refusal(415, f"The content type must be application/json. {SHAPE}")
-        body = await self._read_body(headers, receive)
+        try:
+            body = await asyncio.wait_for(self._read_body(headers, receive), self._limits.seconds)
+        except TimeoutError as error:
+            seconds = self._limits.seconds
+            raise Refusal(408, f"The request didn't arrive within {seconds:g} seconds. Send it again.") from error
         async with self._one_at_a_time:
             await asyncio.to_thread(check_body, body, self._limits)
-            await self._forward(scope, body, send)
+            status, answer = await self._ask(scope, body)
+        await _send(send, status, answer)
 
     async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit = self._limits.body_bytes
@@ -102,8 +108,11 @@ class Guard:
             if not message.get("more_body"):
                 return b"".join(parts)
 
-    async def _forward(self, scope: Scope, body: bytes, send: Send) -> None:
-        """Let the application answer. An error becomes one sentence, without the request and without a stack trace."""
+    async def _ask(self, scope: Scope, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the application's answer.
+
+        Raises Refusal for an error, with one sentence, without the request and without a stack trace.
+        """
         messages = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Message:
@@ -123,7 +132,7 @@ class Guard:
             status = 500
         if status >= 400:
             raise Refusal(status, _sentence(status, answer))
-        await _send(send, status, answer)
+        return status, answer
 
 
 def check_body(body: bytes, limits: Limits) -> None:
@@ -153,14 +162,16 @@ def check_body(body: bytes, limits: Limits) -> None:
 
 
 def _sentence(status: int, answer: bytes) -> str:
-    """Return what a client may know about an error of MLflow's server."""
+    """Return what a client may know about an error of MLflow's server: what is wrong with an image.
+
+    MLflow writes some of the request before the sentence of `ServedModel.predict`.
+    """
     try:
-        parsed = json.loads(answer)
-        known = parsed.get("error_code") == "INVALID_PARAMETER_VALUE" and str(parsed["message"]).startswith("image ")
-    except (ValueError, KeyError, AttributeError):
-        known = False
-    if known:
-        return cut(str(parsed["message"]), MAX_SENTENCE_CHARACTERS)
+        message = str(json.loads(answer)["message"]).rpartition("\nError: ")[2]
+    except (ValueError, KeyError, TypeError):
+        message = ""
+    if message.startswith("image "):
+        return cut(message, MAX_SENTENCE_CHARACTERS)
     return "The model can't process this request." if status < 500 else "The model failed on this request."
 
 
@@ -170,6 +181,7 @@ async def _answer(send: Send, status: int, sentence: str) -> None:
 
 async def _send(send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(b"connection", b"close")] * (status >= 400)  # so that the rest of a large body isn't read
+    # So that the rest of a large body isn't read, and that no client keeps a connection that others need.
+    headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

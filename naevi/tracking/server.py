@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
 from naevi.errors import UserError
 from naevi.tracking import store
@@ -9,6 +10,13 @@ from naevi.tracking.guard import Guard, Limits
 from naevi.tracking.store import shorten_error, tracking_uri
 from naevi.tracking.ui import HOST
 from naevi.workspace import Workspace
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS = 200
 
 
 def serve(workspace: Workspace, address: str, port: int) -> None:
@@ -31,6 +39,25 @@ def serve(workspace: Workspace, address: str, port: int) -> None:
             "Check the address."
         ) from error
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    app = Guard(scoring_server.init(model), Limits())
+    app, limits = scoring_server.init(model), Limits()
     print(f"Send images to http://{HOST}:{port}/invocations", flush=True)
-    uvicorn.run(app, host=HOST, port=port, log_level="warning", limit_concurrency=200, timeout_keep_alive=5)
+    uvicorn.run(
+        Guard(app, limits),
+        host=HOST,
+        port=port,
+        http=_protocol(limits.seconds),
+        log_level="warning",
+        limit_concurrency=MAX_CONNECTIONS,
+    )
+
+
+def _protocol(seconds: float) -> "type[H11Protocol]":
+    """Return uvicorn's protocol, but it closes connections that don't begin a request within so many seconds."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class ImpatientProtocol(H11Protocol):
+        def connection_made(self, transport: "Transport") -> None:  # type: ignore[override]  # as uvicorn's own
+            super().connection_made(transport)
+            self.loop.call_later(seconds, lambda: None if self.cycle else transport.close())
+
+    return ImpatientProtocol

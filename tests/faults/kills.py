@@ -85,6 +85,13 @@ def kill_tree(process: psutil.Process) -> None:
             continue
 
 
+def end_processes(folder: Path) -> None:
+    """Kill every process that works in a folder."""
+    for process in psutil.process_iter(["cwd"]):
+        if process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(folder):
+            kill_tree(process)
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
     """What counts: the lock, the models and the figures."""
     models = [HERE.model(item) / name for item in ("0", "1", "all") for name in ("model.safetensors", "model.json")]

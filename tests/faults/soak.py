@@ -18,11 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import psutil
 
 from naevi.experiments.demo import commit
 from tests import pipeline
-from tests.faults.kills import TRACK, bytes_of, kill_tree, killed_in, killed_when, run_problems
+from tests.faults.kills import TRACK, bytes_of, end_processes, killed_in, killed_when, run_problems
 from tests.faults.test_concurrency import DVC, content, experiment, wait_for_queue
 from tests.faults.test_disk import FULL, on_a_disk
 from tests.faults.test_disk import content as all_content
@@ -127,9 +126,7 @@ def kill_worker(folder: Path, moments: random.Random) -> Counts:
     while "Running" not in pipeline.run(repository, *DVC, "queue", "status"):
         time.sleep(0.1)
     time.sleep(moments.uniform(0, 6))
-    for process in psutil.process_iter(["cwd"]):
-        if process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(repository):
-            kill_tree(process)
+    end_processes(repository)
     status = pipeline.run(repository, *DVC, "queue", "status")
     assert "Success" not in status, f"the experiment ended before the worker was killed: {status}"
     pipeline.run(repository, *DVC, "queue", "kill", "queued", check=False)
@@ -190,6 +187,7 @@ def run_part(part: int) -> list[str]:
     for name, task in tasks(part).items():
         if name in ended:
             continue
+        end_processes(folder / "repository")  # such as a worker of DVC's queue, which lives on for a while
         shutil.rmtree(folder / "repository", ignore_errors=True)
         start = time.monotonic()
         entry: dict[str, object] = {"task": name, "counts": {}, "problem": ""}

@@ -3,7 +3,10 @@
 import asyncio
 import base64
 import contextlib
+import io
 import json
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import requests
+from PIL import Image
 
 from naevi.tracking.guard import Guard, Limits, Refusal, check_body
 from tests import pipeline
@@ -124,7 +128,7 @@ def test_what_is_no_request_for_masks_never_reaches_the_model(changes: dict[str,
     [
         (
             400,
-            json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "image 1 is dark."}),
+            json.dumps({"message": "Failed to predict data '   image\n0  b'...'. \nError: image 1 is dark."}),
             "image 1 is dark.",
         ),
         (
@@ -139,6 +143,34 @@ def test_errors_tell_nothing_about_the_host(status: int, answer: str, sentence: 
     found, content = asyncio.run(call(Guard(answering(status, answer.encode()), LIMITS)))
 
     assert (found, json.loads(content)) == (status, {"error": sentence})
+
+
+def test_a_slow_request_is_ended() -> None:
+    """It sends a part of its body and then nothing, while others wait."""
+
+    async def run() -> tuple[int, bytes]:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            if sent:
+                await asyncio.Future()
+            sent.append(None)
+            return {"type": "http.request", "body": b"{", "more_body": True}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers}
+        await asyncio.wait_for(Guard(answering(200, b""), LIMITS._replace(seconds=0.1))(scope, receive, send), 60)
+        return sent[1]["status"], sent[2]["body"]
+
+    status, answer = asyncio.run(run())
+
+    assert (status, json.loads(answer)) == (
+        408,
+        {"error": "The request didn't arrive within 0.1 seconds. Send it again."},
+    )
 
 
 def test_more_requests_than_may_wait_are_told_to_come_back() -> None:
@@ -194,18 +226,21 @@ def test_served_masks_are_those_of_predict(small_repository: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_hostile_requests_get_one_sentence(address: str) -> None:
     """Nested JSON, a table, garbage of 200 MB, and a file that is no image."""
-    url = f"{address}/invocations"
+    url, pages = f"{address}/invocations", io.BytesIO()
+    Image.new("L", (8, 6)).save(pages, "TIFF", save_all=True, append_images=[Image.new("L", (8, 6))])
     answers = [
         requests.post(url, data=b"[" * 1_000_000, headers={"Content-Type": "application/json"}, timeout=60),
         requests.post(url, data=b"image\nx\n", headers={"Content-Type": "text/csv"}, timeout=60),
         send(address, b"%!PS-Adobe-3.0"),
+        send(address, pages.getvalue()),
     ]
     with contextlib.suppress(requests.ConnectionError):  # the server closes before it has read everything
         answers.append(
             requests.post(url, data=bytes(200_000_000), headers={"Content-Type": "application/json"}, timeout=60)
         )
 
-    assert [answer.status_code for answer in answers[:3]] == [413, 415, 400]
+    assert [answer.status_code for answer in answers[:4]] == [413, 415, 400, 400]
+    assert answers[3].json()["error"].startswith("image 1 can't be read as an image: it has 2 pages.")
     for answer in answers:
         assert len(answer.content) < 500
         assert list(answer.json()) == ["error"]
@@ -243,3 +278,28 @@ def test_many_large_requests_at_once_are_all_answered_in_bounded_memory(address:
     assert len(statuses) == 12
     assert set(statuses) == {200, 503}
     assert highest - before < 3 * 2**30
+
+
+@pytest.mark.slow
+def test_connections_that_send_nothing_do_not_keep_others_out(
+    small_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More connections than the server takes, and one that sends half a header. They are closed after a while."""
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
+    (result,) = pipeline.runs(folder, "result")
+    script = (
+        "from naevi.tracking import guard, server; from naevi.workspace import current_workspace; import sys\n"
+        "server.MAX_CONNECTIONS, server.Limits = 20, lambda: guard.Limits(seconds=2)\n"
+        f"server.serve(current_workspace(), 'runs:/{result.info.run_id}/model', int(sys.argv[2]))\n"
+    )
+    with pipeline.served(folder, sys.executable, "-c", script) as address, contextlib.ExitStack() as stack:
+        host, port = address.removeprefix("http://").split(":")
+        silent = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(30)]
+        silent[0].sendall(b"POST /invocations HTTP/1.1\r\nHost")
+        assert send(address, IMAGE).status_code == 503
+
+        for each in silent:
+            each.settimeout(60)
+            assert each.recv(1) == b""  # closed
+
+        assert send(address, IMAGE).status_code == 200
