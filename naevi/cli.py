@@ -85,12 +85,13 @@ def predict(images: tuple[Path, ...], model: str, out: Path, force: bool) -> Non
 
     IMAGES are images, folders and archives. Unreadable files are skipped with a warning, and the exit code is then 1.
     """
-    from naevi.deploy.predict import predict_images
+    from naevi.deploy.predict import MAX_WARNINGS, predict_images
     from naevi.inference.segmenter import load_segmenter
 
     segmenter = load_segmenter(_model_folder(model), current_workspace())
     if skipped := predict_images(segmenter, images, out, force=force):
-        raise UserError(f"{len(skipped)} file(s) were skipped because they can't be read as images. See above.")
+        named = f"The first {MAX_WARNINGS} are named" if len(skipped) > MAX_WARNINGS else "See"
+        raise UserError(f"{len(skipped)} file(s) were skipped because they can't be read as images. {named} above.")
 
 
 @command("naevi cutout photograph.jpg --over beach.jpg --out there.png")

@@ -48,12 +48,17 @@ def first_ten(names: Iterable[str]) -> str:
     return ", ".join(map(shorten, names[:10])) + ", …" * (len(names) > 10)
 
 
+def visible(text: str) -> str:
+    """Return text for a terminal: characters that could control it, such as those of a file name, become escapes."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
 def exit_message(error: Exception) -> str | None:
     """Return the message for an error that a user can fix, or None for any other error."""
     if isinstance(error, UserError):
-        return cut(f"naevi: {error}", MAX_MESSAGE_CHARACTERS)
+        return visible(cut(f"naevi: {error}", MAX_MESSAGE_CHARACTERS))
     if isinstance(error, OSError) and error.errno in REMEDIES:
-        return (
+        return visible(
             f"naevi: can't read or write {error.filename or 'a file'}: {error.strerror}. "
             f"Please {REMEDIES[error.errno]} and run the command again. No partial output was kept."
         )

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from naevi.errors import visible
+
 QUIET_SECONDS = 30.0
 
 T = TypeVar("T")
@@ -32,9 +34,16 @@ def setup_logging() -> None:
     logger = logging.getLogger("naevi")
     if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
         handler = _StderrHandler()
-        handler.setFormatter(logging.Formatter("naevi: %(message)s"))
+        handler.setFormatter(_Visible("naevi: %(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+
+
+class _Visible(logging.Formatter):
+    """Formats messages without characters that could control a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not generic at run time

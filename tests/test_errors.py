@@ -108,3 +108,12 @@ def test_a_stage_outside_the_environment_says_what_to_do() -> None:
         f"naevi: the package pydantic is missing in this Python ({sys.executable}). Run `make setup` and "
         "`. .venv/bin/activate`, then the command again.\n"
     )
+
+
+def test_messages_do_not_control_the_terminal() -> None:
+    assert exit_message(UserError("a \x1b[2J b \u202e c \udcff\nä")) == "naevi: a \\x1b[2J b \\u202e c \\udcff\nä"
+    script = "import logging; from naevi.progress import setup_logging; setup_logging(); " + (
+        "logging.getLogger('naevi').warning('a %s', chr(27))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "naevi: a \\x1b\n"

@@ -11,12 +11,11 @@ import numpy as np
 from naevi.config import DataConfig, ReadingConfig
 from naevi.datasets.decoding import DecodedImage, Note, read_image
 from naevi.datasets.depth import FULL, bits_in_use
-from naevi.datasets.layout import Key, part_of, safe_name
+from naevi.datasets.layout import Key, check_name, part_of, safe_name
 from naevi.datasets.mask_values import read_mask_values
 from naevi.errors import UserError
 from naevi.images import IMAGE_SUFFIXES, undeclared_values, values_to_classes, write_image, write_mask
 
-MAX_NAME_BYTES = 200  # of a file name. File systems allow 255, and the names of figures have a prefix.
 SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the range of all images is known
 INDICES_SUFFIX = ".indices"  # of masks read by palette indices, until it is known whether gray levels fit all masks
 BY_INDEX = Note("Masks with a palette, read by its indices, because others have colors without a class", "data.classes")
@@ -75,7 +74,8 @@ def convert_files(
         path = folder / role / key[0] / f"{key[1]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _check_name(name, path)
+            check_name(name, path.name)
+            _check_suffix(name)
             if role == "images":
                 found.images[key] = _convert_image(name, content, path, data.reading, read)
             else:
@@ -90,11 +90,7 @@ def _stem(role: str, name: str) -> str:
     return safe_name(_MASK_ENDING.sub("", stem) if role == "masks" else stem)
 
 
-def _check_name(name: str, path: Path) -> None:
-    if not path.name.isprintable():
-        raise UserError(f"{name!r} has an unprintable character in its name. Rename it.")
-    if len(path.name.encode()) > MAX_NAME_BYTES:
-        raise UserError(f"{name} has a name of more than {MAX_NAME_BYTES} bytes. Shorten it.")
+def _check_suffix(name: str) -> None:
     if not name.lower().endswith(IMAGE_SUFFIXES):
         raise UserError(f"{name} doesn't have the suffix of an image ({', '.join(IMAGE_SUFFIXES)}). Remove this file.")
 

@@ -31,12 +31,22 @@ PART_NAMES = {
 
 FORMULA_START = ("=", "+", "-", "@")  # spreadsheets take cells that begin with these for formulas
 
+MAX_NAME_BYTES = 200  # of a file name. File systems allow 255, and other files have longer names made of it
+
 Key = tuple[str, str]  # the part of its folder (train, val, test or "") and its name without suffix
 
 
 def safe_name(name: str) -> str:
     """Return a name for tables that people open: with _ before it if a spreadsheet would take it for a formula."""
     return f"_{name}" if name.startswith(FORMULA_START) else name
+
+
+def check_name(name: str, written: str) -> None:
+    """Raise UserError if a file can't be written under the name `written`. `name` is the name it has, for messages."""
+    if not written.isprintable():
+        raise UserError(f"{name!r} has an unprintable character in its name. Rename it.")
+    if len(written.encode()) > MAX_NAME_BYTES:
+        raise UserError(f"{name} has a name of more than {MAX_NAME_BYTES} bytes. Shorten it.")
 
 
 def part_of(path: str) -> str:

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, read_files
 from naevi.datasets.decoding import read_new_image
-from naevi.datasets.layout import safe_name
+from naevi.datasets.layout import check_name, safe_name
 from naevi.deploy.regions import describe_regions
-from naevi.errors import UserError, check_inputs, check_output
+from naevi.errors import UserError, check_inputs, check_output, first_ten, shorten
 from naevi.files import atomic_file, read_bytes, write_csv
 from naevi.images import Pixels, write_mask
 from naevi.inference.segmenter import BATCH_SIZE, Segmenter
 from naevi.progress import progress
 from naevi.rendering.overlays import draw_overlay, to_jpeg
 
+MAX_WARNINGS = 100
 REGION_TABLE = "lesions.csv"
 REGION_COLUMNS = [
     "image",
@@ -48,43 +49,56 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
     equivalent_diameter_px (of the circle with the same area), box (left, top, width, height in px), confidence (0..1,
     see `calibration.dice_confidence`).
 
-    Raises UserError as `check_inputs` and `check_output` do, and if two images have the same name.
+    Raises UserError as `check_inputs` and `check_output` do, if there are no files, and if two images have the same
+    name. Upper and lower case count as the same, because some file systems don't tell them apart.
     """
     check_inputs(images)
     check_output(out, force=force)
-    for folder in ("masks", "overlays"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
     skipped: list[str] = []
     rows: list[dict[str, Any]] = []
+    found = False
     predictions = _predict_batches(segmenter, _read_images(images, segmenter.reading, skipped))
     for name, image, probability in progress(predictions, total=None, label="predict", unit="images"):
+        found = True
+        for folder in ("masks", "overlays"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
         mask = segmenter.mask(probability)
         with atomic_file(out / "masks" / f"{name}.png") as partial:
             write_mask(partial, mask)
         with atomic_file(out / "overlays" / f"{name}.jpg") as partial:
             partial.write_bytes(to_jpeg(draw_overlay(image, mask, mask), lines=True))
         rows += [{"image": name} | row for row in describe_regions(mask, probability, segmenter.names)]
+    if not found and not skipped:
+        raise UserError(f"There are no files in {first_ten(map(str, images))}. Name images, or where they are.")
+    out.mkdir(parents=True, exist_ok=True)
     write_csv(out / REGION_TABLE, pd.DataFrame(rows, columns=REGION_COLUMNS))
     return skipped
 
 
 def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[str]) -> Iterator[tuple[str, Pixels]]:
-    """Yield name and pixels of each image; add the names of unreadable files to `skipped`."""
+    """Yield name and pixels of each image; add the names of unreadable files to `skipped`, with a warning.
+
+    Archives may have very many of them, so not more than MAX_WARNINGS are named.
+    """
     paths: dict[str, str] = {}
     for path, file in _find_files(images):
         name = safe_name(Path(path).stem)
-        if name in paths:
-            raise UserError(
-                f"{paths[name]} and {path} would both be written to {name}.png. Predict them separately, with a "
-                "different --out for each."
-            )
-        paths[name] = path
         try:
+            check_name(path, f"{name}.png")
             content = read_bytes(file) if isinstance(file, Path) else file
-            yield name, read_new_image(content, path, reading).pixels
+            pixels = read_new_image(content, path, reading).pixels
         except UserError as error:
             skipped.append(path)
-            logger.warning("skipped: %s", error)
+            if len(skipped) <= MAX_WARNINGS:
+                logger.warning("skipped: %s", error)
+            continue
+        first = paths.setdefault(name.casefold(), path)
+        if first is not path:
+            raise UserError(
+                f"{shorten(first)} and {shorten(path)} would both be written to {name}.png. Predict them separately, "
+                "with a different --out for each."
+            )
+        yield name, pixels
 
 
 def _find_files(images: Sequence[Path]) -> Iterator[tuple[str, Path | bytes]]:

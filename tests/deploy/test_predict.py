@@ -87,6 +87,69 @@ def test_unreadable_files_are_skipped_with_a_warning(
     assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["image.png"]
 
 
+def test_names_that_no_file_can_have_are_skipped(
+    tmp_path: Path, segmenter: Segmenter, image: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that controls the terminal, one that isn't UTF-8, and one that is too long to get another suffix."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("\x1b[2J", "\udcff", "x" * 240, "ok"):
+        shutil.copyfile(image, folder / f"{name}.png")
+
+    assert len(predict_images(segmenter, [folder], tmp_path / "out", force=False)) == 3
+
+    assert caplog.messages == [
+        f"skipped: '{folder}/\\x1b[2J.png' has an unprintable character in its name. Rename it.",
+        f"skipped: {folder}/{'x' * 240}.png has a name of more than 200 bytes. Shorten it.",
+        f"skipped: '{folder}/\\udcff.png' has an unprintable character in its name. Rename it.",
+    ]
+    assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["ok.png"]
+
+
+def test_names_that_differ_only_in_case_are_refused(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
+    """On some file systems, one would replace the other."""
+    for name in ("a", "A"):
+        (tmp_path / name).mkdir()
+        shutil.copyfile(image, tmp_path / name / f"{name}.png")
+
+    with pytest.raises(UserError, match=r"a\.png and .*A\.png would both be written to A\.png"):
+        predict_images(segmenter, [tmp_path / "a", tmp_path / "A"], tmp_path / "out", force=False)
+
+
+def test_a_text_beside_an_image_with_its_name_is_no_other_image(
+    tmp_path: Path, segmenter: Segmenter, image: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copyfile(image, folder / "a.png")
+    (folder / "a.json").touch()
+
+    assert predict_images(segmenter, [folder], tmp_path / "out", force=False) == [str(folder / "a.json")]
+    assert (tmp_path / "out/masks/a.png").exists()
+
+
+def test_without_files_there_is_no_output(tmp_path: Path, segmenter: Segmenter) -> None:
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(UserError, match=r"^There are no files in .*empty\. Name images, or where they are\.$"):
+        predict_images(segmenter, [tmp_path / "empty"], tmp_path / "out", force=False)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_very_many_unreadable_files_only_some_are_named(
+    tmp_path: Path, segmenter: Segmenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(130):
+        (folder / f"{number}.txt").touch()
+
+    assert len(predict_images(segmenter, [folder], tmp_path / "out", force=False)) == 130
+
+    assert len(caplog.messages) == 100
+
+
 def test_pipes_and_huge_files_are_skipped_unread(
     tmp_path: Path, segmenter: Segmenter, image: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
