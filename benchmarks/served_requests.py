@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -39,7 +40,9 @@ def main() -> None:
         wait_for(address, server)
         noise = np.random.default_rng(0).integers(0, 4, (SIDE, SIDE), dtype=np.uint8)
         for name, pixels in (("flat", np.zeros_like(noise)), ("noise", noise)):
-            print(f"{name}: {measure(address, server.pid, encode(pixels), arguments.requests)}")
+            body = encode(pixels)
+            measured = measure(address, server.pid, body, arguments.requests)
+            print(f"{name}: {len(body) / 2**20:.1f} MiB each; {describe(measured)}")
     finally:
         server.terminate()
 
@@ -63,8 +66,16 @@ def encode(pixels: np.ndarray) -> bytes:
     return json.dumps({"dataframe_records": [{"image": image}]}).encode()
 
 
-def measure(address: str, pid: int, body: bytes, number: int) -> str:
-    """Send a request several times at once. Return a line about the answers and the memory of the server."""
+class Measured(NamedTuple):
+    """Status and seconds of each answer, and the memory of the server before and at most, bytes."""
+
+    answers: list[tuple[int, float]]
+    before: int
+    most: int
+
+
+def measure(address: str, pid: int, body: bytes, number: int) -> Measured:
+    """Send a request several times at once, and watch the memory of the server."""
     process, ended = psutil.Process(pid), Event()
 
     def watch() -> int:
@@ -84,13 +95,17 @@ def measure(address: str, pid: int, body: bytes, number: int) -> str:
         memory = threads.submit(watch)
         answers = list(threads.map(send, range(number)))
         ended.set()
+    return Measured(answers, before, memory.result())
+
+
+def describe(measured: Measured) -> str:
+    """Return a line about a measurement."""
+    answers = measured.answers
     counts = ", ".join(f"{count} times {status}" for status, count in sorted(Counter(s for s, _ in answers).items()))
     slowest = {status: max(seconds for s, seconds in answers if s == status) for status, _ in answers}
     times = ", ".join(f"{seconds:.1f} s ({status})" for status, seconds in sorted(slowest.items()))
-    return (
-        f"{len(body) / 2**20:.1f} MiB each; {counts}; slowest {times}; memory {before / 1e9:.1f} GB before, "
-        f"{memory.result() / 1e9:.1f} GB at most"
-    )
+    memory = f"memory {measured.before / 1e9:.1f} GB before, {measured.most / 1e9:.1f} GB at most"
+    return f"{counts}; slowest {times}; {memory}"
 
 
 if __name__ == "__main__":

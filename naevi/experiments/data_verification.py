@@ -4,21 +4,19 @@ DVC reads a file again only if its time or size has changed, and it doesn't chec
 changes that a damaged disk makes.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from naevi.digests import file_digest, folder_files, path_md5
 from naevi.errors import UserError, first_ten
-from naevi.experiments.repository import cache_folder, run_command
+from naevi.experiments.repository import FOLDER, cache_folder, cached_file, cached_listing, run_command
 from naevi.files import read_yaml
 from naevi.progress import progress
 from naevi.record import CODE
 from naevi.workspace import Workspace
 
 CHANGED, MISSING, ADDED, DAMAGED = "Changed", "Missing", "Not in dvc.lock", "Damaged in DVC's cache"
-FOLDER = ".dir"  # the end of a folder's MD5, which is the MD5 of its listing
 
 Wrong = dict[str, list[str]]  # names of files by the kind of problem
 
@@ -48,13 +46,13 @@ def verify_data(workspace: Workspace) -> DataCheck:
     cache = cache_folder(workspace)
     members = {locked: _members(cache, locked) for locked in locked_paths(workspace)}
     pairs = [(name, md5) for files in members.values() for name, md5 in (files or {}).items()]
-    paths = [workspace.root / name for name, _ in pairs] + [_cached(cache, md5) for _, md5 in pairs]
+    paths = [workspace.root / name for name, _ in pairs] + [cached_file(cache, md5) for _, md5 in pairs]
     digests = _digests(path for path in dict.fromkeys(paths) if path.is_file())
     tracked = set(run_command("git", "ls-files", "-z", folder=workspace.root).split("\0"))
     problems, absent = [], []
     code: Wrong = {}
     for locked, files in members.items():
-        here, there = workspace.root / locked.path, _cached(cache, locked.md5)
+        here, there = workspace.root / locked.path, cached_file(cache, locked.md5)
         in_git = locked.path in tracked
         if locked.is_output and not in_git and not here.exists() and not there.exists():
             absent.append(locked.path)
@@ -63,7 +61,9 @@ def verify_data(workspace: Workspace) -> DataCheck:
             wrong = _folder_problems(workspace, locked, there)
         else:
             wrong = _file_problems(workspace, locked, files, digests, in_git=in_git)
-            damaged = [path for path in (_cached(cache, md5) for md5 in files.values()) if _is_damaged(digests, path)]
+            damaged = [
+                path for path in (cached_file(cache, md5) for md5 in files.values()) if _is_damaged(digests, path)
+            ]
             wrong[DAMAGED] = [_shorten(workspace, path) for path in dict.fromkeys(damaged)]
         if locked.path.startswith(CODE):
             for kind, names in wrong.items():
@@ -92,18 +92,12 @@ def locked_paths(workspace: Workspace) -> list[LockedPath]:
     return [locked for locked in found.values() if not any(output.startswith(f"{locked.path}/") for output in outputs)]
 
 
-def _cached(cache: Path, md5: str) -> Path:
-    return cache / md5[:2] / md5[2:]
-
-
 def _members(cache: Path, locked: LockedPath) -> dict[str, str] | None:
     """Return the MD5 of each file by its path, or None for a folder whose listing is damaged or not in the cache."""
     if not locked.md5.endswith(FOLDER):
         return {locked.path: locked.md5}
-    listing = _cached(cache, locked.md5)
-    if not listing.is_file() or file_digest(listing, "md5") + FOLDER != locked.md5:
-        return None
-    return {f"{locked.path}/{entry['relpath']}": entry["md5"] for entry in json.loads(listing.read_bytes())}
+    files = cached_listing(cache, locked.md5)
+    return None if files is None else {f"{locked.path}/{name}": md5 for name, md5 in files.items()}
 
 
 def _digests(paths: Iterable[Path]) -> dict[Path, str]:

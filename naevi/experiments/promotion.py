@@ -37,7 +37,7 @@ from naevi.tracking.sync import result_files
 from naevi.workspace import Workspace
 
 MODEL_VARIABLE = "NAEVI_REGISTERED_MODEL"
-MODEL_NAME = r"\w[\w .-]*"
+MODEL_CHARACTERS = r"\w .-"
 EARLIER_MODEL = "naevi"
 
 
@@ -113,7 +113,7 @@ def registered_model(workspace: Workspace, data_set: DataSet) -> str:
     Raises UserError if NAEVI_REGISTERED_MODEL has characters that MLflow's addresses can't have.
     """
     if chosen := os.environ.get(MODEL_VARIABLE):
-        if not re.fullmatch(MODEL_NAME, chosen):
+        if not re.fullmatch(rf"\w[{MODEL_CHARACTERS}]*", chosen):
             raise UserError(
                 f"{MODEL_VARIABLE} is {shorten(repr(chosen))}. Use letters, digits, blanks, dots, - and _ only."
             )
@@ -121,7 +121,7 @@ def registered_model(workspace: Workspace, data_set: DataSet) -> str:
     earlier = find_champion(workspace, EARLIER_MODEL)
     if earlier and is_same(DataSet(earlier.source, earlier.data_set), data_set._replace(digest="")):
         return EARLIER_MODEL
-    return re.sub(r"[^\w .-]", "_", data_set.label)
+    return re.sub(f"[^{MODEL_CHARACTERS}]", "_", data_set.label)
 
 
 def _find_run(workspace: Workspace, candidate: NamedResult) -> FinishedResult:
@@ -166,8 +166,7 @@ def _compare_with_champion(
     """
     name = f"the champion (version {champion.version})"
     try:
-        current, changes = _load_champion(workspace, name, champion, candidate)
-        pairs = pair_results(current, candidate)
+        current, pairs, changes = _load_champion(workspace, name, champion, candidate)
     except UserError as error:
         if not force:
             raise UserError(
@@ -181,8 +180,8 @@ def _compare_with_champion(
 
 def _load_champion(
     workspace: Workspace, name: str, champion: Champion, candidate: NamedResult
-) -> tuple[NamedResult, str]:
-    """Return the champion's result on the images of the candidate, and how they have changed, as sentences.
+) -> tuple[NamedResult, PairedImages, str]:
+    """Return the champion's result, its images with those of the candidate, and how they have changed, as sentences.
 
     Raises UserError if the two have no common yardstick.
     """
@@ -190,32 +189,28 @@ def _load_champion(
     current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
     if are_versions(current.data_set, candidate.data_set):
         rescored = rescore(workspace, champion, per_image, candidate)
-        return replace(current, per_image=rescored.per_image), rescored.description
-    if difference := _describe_difference(current, candidate):
-        raise UserError(difference)
-    return current, ""
+        current = replace(current, per_image=rescored.per_image)
+        return current, pair_results(current, candidate), rescored.description
+    return current, _pair_same_images(current, candidate), ""
 
 
-def _describe_difference(champion: NamedResult, candidate: NamedResult) -> str:
-    """Return why two results have no common yardstick, as a sentence; empty if they have."""
+def _pair_same_images(champion: NamedResult, candidate: NamedResult) -> PairedImages:
+    """Return the images of both results. Raises UserError if data sets, images, masks or classes differ."""
     sets = champion.data_set, candidate.data_set
     if not is_same(*sets):
         before, after = data_set_labels(sets)
-        return f"the champion was measured on the data set {before}, {candidate.name} on {after}."
-    try:
-        pairs = pair_results(champion, candidate)
-    except UserError as error:  # other images or masks, in results whose data set isn't known
-        return str(error)
+        raise UserError(f"the champion was measured on the data set {before}, {candidate.name} on {after}.")
+    pairs = pair_results(champion, candidate)
     if pairs.only_a or pairs.only_b:
-        return (
+        raise UserError(
             f"they were tested on different images: {pairs.only_a} are only in the champion's test and {pairs.only_b} "
             f"only in that of {candidate.name}."
         )
     classes = [set(result.per_image.get("class", [])) for result in (champion, candidate)]
     if classes[0] != classes[1]:
         names = [", ".join(sorted(map(str, group))) or "none" for group in classes]
-        return f"their classes differ: {names[0]} and {names[1]}."
-    return ""
+        raise UserError(f"their classes differ: {names[0]} and {names[1]}.")
+    return pairs
 
 
 def _is_better(

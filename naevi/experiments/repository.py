@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from naevi.digests import file_digest
 from naevi.errors import UserError
 from naevi.workspace import Workspace
 
+FOLDER = ".dir"  # the end of a folder's MD5, which is the MD5 of its listing
 # DVC's lists of the processes that read and write each path: one for the workspace, one for experiments.
 DVC_RWLOCKS = (".dvc/tmp/rwlock", ".dvc/tmp/exps/rwlock")
 
@@ -82,6 +84,22 @@ def cache_folder(workspace: Workspace) -> Path:
         raise UserError(
             f"{workspace.root} is not a DVC repository, so it has no cache. Change to a clone of the repository."
         ) from error
+
+
+def cached_file(cache: Path, md5: str) -> Path:
+    """Return the path of a file in DVC's cache."""
+    return cache / md5[:2] / md5[2:]
+
+
+def cached_listing(cache: Path, md5: str) -> dict[str, str] | None:
+    """Return the MD5 of each file of a folder by its relative path. The MD5 of the folder is that of its listing.
+
+    None if the listing is damaged or not in the cache.
+    """
+    listing = cached_file(cache, md5)
+    if not listing.is_file() or file_digest(listing, "md5") + FOLDER != md5:
+        return None
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
 
 
 def unlock(workspace: Workspace) -> None:

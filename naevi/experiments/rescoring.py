@@ -4,17 +4,15 @@ Only images that its model has not seen are predicted. Unchanged images keep the
 which each image was predicted by a model that had not seen it.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from naevi.digests import file_digest
 from naevi.errors import UserError, first_ten
 from naevi.experiments.named_results import NamedResult
-from naevi.experiments.repository import cache_folder
+from naevi.experiments.repository import cache_folder, cached_listing
 from naevi.files import read_csv, read_json
 from naevi.images import read_image, read_mask
 from naevi.inference.segmenter import Segmenter, load_segmenter
@@ -99,22 +97,14 @@ def _listings(
     if read_json(workspace.data_statistics).get("digest") != candidate.data_set.digest:
         raise UserError(f"the images of {candidate.name} are not in the workspace. Check out that result first.")
     cache, record = cache_folder(workspace), read_record(workspace)
-    before = _listing(cache, champion.raw)
-    after = _listing(cache, record.md5(workspace, workspace.raw))
+    before = cached_listing(cache, champion.raw)
+    after = cached_listing(cache, record.md5(workspace, workspace.raw))
     if before is None or after is None:
         raise UserError("DVC's cache doesn't have the list of its images. Get it with `dvc fetch --all-commits`.")
     changed = [path for path, md5 in after.items() if not _has_md5(workspace.raw / path, md5)]
     if changed:
         raise UserError(f"files in {workspace.relative(workspace.raw)} have changed: {first_ten(changed)}.")
     return before, after
-
-
-def _listing(cache: Path, md5: str) -> dict[str, str] | None:
-    """Return the MD5 of each file of a folder by its relative path, or None if the listing isn't in DVC's cache."""
-    file = cache / md5[:2] / md5[2:]
-    if not md5 or not file.is_file():
-        return None
-    return {entry["relpath"]: entry["md5"] for entry in json.loads(file.read_bytes())}
 
 
 def _has_md5(path: Path, md5: str) -> bool:
@@ -125,7 +115,7 @@ def _score(model: Segmenter, raw: Path, image_id: str) -> pd.DataFrame:
     """Return the overlap scores of one image at native size, a row for each foreground class."""
     image, mask = (raw / folder / f"{image_id}.png" for folder in (IMAGES, MASKS))
     prediction = model.mask(model.probabilities([read_image(image)])[0])
-    counts = confusion_counts(np.stack([read_mask(mask)]), prediction[None], classes=len(model.names))
+    counts = confusion_counts(read_mask(mask)[None], prediction[None], classes=len(model.names))
     row: dict[str, Any] = {"image_id": image_id, "fold": "all", "class": model.names[1:]}
     return counts.join(overlap_scores(counts, classes=len(model.names))).assign(**row)[COLUMNS]
 

@@ -11,7 +11,7 @@ from naevi.errors import UserError
 from naevi.files import read_csv, read_json
 from naevi.record import model_problems, score_problems
 from naevi.tracking import store
-from naevi.tracking.store import shorten_error, tracking_uri
+from naevi.tracking.store import get_or_none, shorten_error, tracking_uri
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -32,14 +32,7 @@ def has_files(client: "MlflowClient", run: "Run") -> bool:
 
 def _has_model_files(client: "MlflowClient", model: str) -> bool:
     """Return whether an MLflow model exists, isn't deleted, and has files."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(client.list_logged_model_artifacts(model))
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
+    return bool(get_or_none(lambda: client.list_logged_model_artifacts(model)))
 
 
 def logged_models(run: "Run") -> list[str]:

@@ -14,13 +14,12 @@ from naevi.errors import UserError, describe_error
 from naevi.files import read_csv, read_yaml
 from naevi.tracking import store
 from naevi.tracking.artifacts import logged_models
-from naevi.tracking.store import FINISHED, search_runs, tracking_uri
+from naevi.tracking.store import FINISHED, get_or_none, search_runs, tracking_uri
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import RegisteredModel
 
 CHAMPION = "champion"
 MAX_ERROR_CHARACTERS = 200
@@ -69,7 +68,7 @@ def finished_results(workspace: Workspace) -> list[FinishedResult]:
 def find_champion(workspace: Workspace, model: str) -> Champion | None:
     """Return the champion of a registered model, or None if there is none yet."""
     client, _ = store.connect(workspace)
-    registered = _find_registered(client, model)
+    registered = get_or_none(lambda: client.get_registered_model(model))
     if registered is None or CHAMPION not in registered.aliases:
         return None
     version = client.get_model_version_by_alias(model, CHAMPION)
@@ -90,33 +89,15 @@ def find_champion(workspace: Workspace, model: str) -> Champion | None:
     )
 
 
-def _find_registered(client: "MlflowClient", model: str) -> "RegisteredModel | None":
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_registered_model(model)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-
-
 def _find_run(client: "MlflowClient", run_id: str) -> "Run | None":
     """Return a run, even if it was deleted, or None if the store doesn't have it anymore."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
+    return get_or_none(lambda: client.get_run(run_id))
 
 
 def register_champion(workspace: Workspace, model: str, result: FinishedResult, tags: dict[str, str]) -> str:
     """Make the MLflow model of a result a version of a registered model, and its champion. Return the version."""
     client, _ = store.connect(workspace)
-    if _find_registered(client, model) is None:
+    if get_or_none(lambda: client.get_registered_model(model)) is None:
         client.create_registered_model(model)
     source = f"models:/{result.model}"
     registered = client.create_model_version(model, source, result.run, tags, model_id=result.model)
@@ -127,23 +108,19 @@ def register_champion(workspace: Workspace, model: str, result: FinishedResult, 
 
 def set_champion(workspace: Workspace, model: str, version: str) -> None:
     """Make a version of a registered model its champion. Raises UserError if the version was deleted."""
-    from mlflow.exceptions import MlflowException
-
     client, _ = store.connect(workspace)
-    try:
-        client.set_registered_model_alias(model, CHAMPION, version)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+    if get_or_none(lambda: client.get_model_version(model, version)) is None:
         raise UserError(
             f"Version {version} of the registered model {model} was deleted. Promote a result instead: `make promote "
             "NAME=…`."
-        ) from error
+        )
+    client.set_registered_model_alias(model, CHAMPION, version)
 
 
 def has_lost_champion(workspace: Workspace, model: str) -> bool:
     """Return whether a registered model has no champion, because that version was deleted in MLflow's pages."""
-    registered = _find_registered(store.connect(workspace)[0], model)
+    client, _ = store.connect(workspace)
+    registered = get_or_none(lambda: client.get_registered_model(model))
     return registered is not None and CHAMPION not in registered.aliases
 
 

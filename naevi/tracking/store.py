@@ -8,8 +8,8 @@ stages don't need it.
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import psutil
 from filelock import FileLock
@@ -28,6 +28,8 @@ from naevi.workspace import Workspace
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,8 @@ def _open_default_store(workspace: Workspace, uri: str, artifacts: str | None) -
             if not replace_half_made_store(database):
                 raise
             opened = _open_store(uri, artifacts)
-        opened[0].search_registered_models(max_results=1)  # opens the registry, which makes such folders too
+        if uri != f"sqlite:///{database}":
+            opened[0].search_registered_models(max_results=1)  # opens the registry, which makes such folders too
         return opened
 
 
@@ -142,6 +145,18 @@ def shorten_error(error: Exception) -> str:
     """Return the message of an error. Of a long one keep the start, which names the place, and the end, the cause."""
     text, half = describe_error(error), MAX_ERROR_CHARACTERS // 2
     return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[:half]} … {text[-half:]}"
+
+
+def get_or_none(call: Callable[[], T]) -> T | None:
+    """Return what a call of MLflow's client returns, or None if the store doesn't have it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call()
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
 
 def search_runs(client: "MlflowClient", experiment_id: str, condition: str) -> "Iterator[Run]":

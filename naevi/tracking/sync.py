@@ -22,7 +22,7 @@ from naevi.tracking import store
 from naevi.tracking.artifacts import MODEL_FILES, has_files
 from naevi.tracking.model_keys import WEIGHTS_TAG, ModelKey
 from naevi.tracking.recording import Result, record_model, record_result
-from naevi.tracking.store import close_stale_runs, finished_runs, store_lock
+from naevi.tracking.store import close_stale_runs, finished_runs, get_or_none, store_lock
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -180,11 +180,5 @@ def _set_tag(client: "MlflowClient", run_id: str, key: str, value: str) -> None:
 
 def _run_exists(client: "MlflowClient", run_id: str) -> bool:
     """Return whether a run exists and is not deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
+    run = get_or_none(lambda: client.get_run(run_id))
+    return run is not None and run.info.lifecycle_stage == "active"

@@ -75,6 +75,8 @@ def test_a_result_without_run_or_model_cannot_be_promoted(repository: Path) -> N
 
     (repository / "mlflow.db").unlink()
     assert naevi(repository, "promote", "strict") == (
+        f"naevi: MLflow's store {repository / 'mlflow.db'} was missing and was created again. Run `make verify` to "
+        "record earlier results in it, and promote the champion again.\n"
         "naevi: MLflow has no run with the scores and the model of strict. Record it with `make verify`, or with `make "
         "ui` if it is in the workspace.\n"
     )

@@ -7,7 +7,6 @@ import io
 import json
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import requests
 from PIL import Image
 
+from benchmarks.served_requests import measure
 from naevi.tracking.guard import Guard, Limits, Refusal, check_body
 from tests import pipeline
 from tests.datasets.image_files import encode, gray
@@ -256,25 +256,10 @@ def test_many_large_requests_at_once_are_all_answered_in_bounded_memory(address:
         for process in psutil.process_iter()
         if f"--port {address.rpartition(':')[2]}" in " ".join(process.cmdline())
     )
-    before, highest = server.memory_info().rss, 0
-    done = threading.Event()
 
-    def watch() -> None:
-        nonlocal highest
-        while not done.wait(0.05):
-            highest = max(highest, server.memory_info().rss)
+    answers, before, highest = measure(address, server.pid, body(large), 12)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    statuses: list[int] = []
-    threads = [threading.Thread(target=lambda: statuses.append(send(address, large).status_code)) for _ in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    done.set()
-    watcher.join()
-
+    statuses = [status for status, _ in answers]
     assert len(statuses) == 12
     assert set(statuses) == {200, 503}
     assert highest - before < 3 * 2**30

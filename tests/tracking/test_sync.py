@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -301,7 +302,7 @@ def test_a_run_whose_files_are_lost_is_recorded_again(
     assert parent.info.run_id != lost.info.run_id
     assert "metrics.json" in files(result, parent)
     assert {run.info.run_id for run in runs(result, "model")} == kept
-    (warning,) = caplog.messages
+    (warning,) = [entry.message for entry in caplog.records if entry.levelno == logging.WARNING]
     assert warning == (
         f"Files of MLflow's run {lost.info.run_name} are missing in {lost.info.artifact_uri}. It was recorded again."
     )
