@@ -6,6 +6,7 @@ import io
 import logging
 import lzma
 import re
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -68,14 +69,17 @@ def _walk(folder: Path) -> Iterator[Path]:
 
     Links to folders are followed only at its top, because others could form a cycle. Each other is named in a warning.
     """
-    for top in sorted(folder.iterdir()):
-        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if path.is_file():
-                yield path
-            elif path.is_symlink():
-                logger.warning("%s is a link to a folder or to nothing, and isn't followed.", path)
-            elif not path.is_dir():
-                logger.warning("%s is a device or a pipe, and isn't read.", path)
+    waiting = sorted(folder.iterdir(), reverse=True)
+    while waiting:  # not Path.rglob, which calls itself for each folder
+        path = waiting.pop()
+        if path.is_file():
+            yield path
+        elif path.is_dir() and (path.parent == folder or not path.is_symlink()):
+            waiting += sorted(path.iterdir(), reverse=True)
+        elif path.is_symlink():
+            logger.warning("%s is a link to a folder or to nothing, and isn't followed.", path)
+        else:
+            logger.warning("%s is a device or a pipe, and isn't read.", path)
 
 
 def _read_archive(source: Path, is_selected: NameFilter) -> Files:
@@ -108,7 +112,9 @@ def _find_reader(source: Path) -> Callable[[Path, NameFilter], Files]:
 
 
 def read_head(path: Path) -> bytes:
-    """Return the first 512 bytes of a file."""
+    """Return the first 512 bytes of a file. Raises UserError if it isn't a regular file."""
+    if not path.is_file():
+        raise UserError(f"{path} is a device, a pipe or a folder, not a file. Remove it or name a file.")
     with path.open("rb") as file:
         return file.read(512)
 
@@ -130,8 +136,10 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
 
     def read() -> bytes:
         # In chunks: read() without a size unpacks everything before it truncates to the claimed size.
+        content = io.BytesIO()
         with archive.open(info) as file:
-            return b"".join(iter(lambda: file.read(MIB), b""))
+            shutil.copyfileobj(file, content, MIB)
+        return content.getvalue()
 
     return Member(info.filename, info.file_size, problem, read)
 

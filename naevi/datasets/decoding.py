@@ -18,8 +18,10 @@ from naevi.config import ReadingConfig
 from naevi.datasets.depth import FULL, Deep, color_and_alpha, highest_value, read_deep, scale_to_8_bits
 from naevi.datasets.orientation import UPRIGHT, orientation_tag, turn, turn_back
 from naevi.errors import UserError
-from naevi.images import Pixels, open_image
+from naevi.images import MAX_PIXELS, Pixels, open_image
 
+MAX_SIDE_PX = 2**15 - 1  # MONAI computes distances with 16 bits, and a JPEG has at most 65,500 px
+MAX_PAGES = 100  # of a TIFF that are searched for one that isn't a smaller copy. Each costs time to open
 REDUCED = 1  # the bit of TIFF's NewSubfileType that marks a smaller copy of another page
 # A new image is refused if its largest value is at most white / 16 (nearly black) or at least 4 * white (nearly white).
 DARKEST, BRIGHTEST = 1 / 16, 4
@@ -65,8 +67,8 @@ def read_image(source: Path | bytes, name: str, reading: ReadingConfig) -> Decod
     With more than 8 bits per channel, `reading.white` becomes 255. If it is auto, 65535 becomes 255.
     Messages use `name`.
 
-    Raises UserError if the source can't be read as an image, has more than images.MAX_PIXELS, or has several pages and
-    `reading` refuses them.
+    Raises UserError if the source can't be read as an image, has more than images.MAX_PIXELS or MAX_SIDE_PX, or has
+    several pages and `reading` refuses them.
     """
     with open_file(source, name, reading) as opened:
         highest, notes = None, opened.notes
@@ -97,11 +99,12 @@ def read_new_image(source: Path | bytes, name: str, reading: ReadingConfig) -> D
 
 
 def image_size(source: Path | bytes, name: str) -> tuple[int, int]:
-    """Return height and width from the header of an image file, before any pixel is decoded.
+    """Return height and width of the page that `open_file` reads, before any pixel is decoded.
 
-    Raises UserError if it can't be read as an image. Messages use `name`.
+    Raises UserError if it can't be read as an image or is too large. Messages use `name`.
     """
     with open_image(source, name) as image:
+        _select_page(image)
         return image.height, image.width
 
 
@@ -109,13 +112,13 @@ def image_size(source: Path | bytes, name: str) -> tuple[int, int]:
 def open_file(source: Path | bytes, name: str, reading: ReadingConfig) -> Iterator[OpenedFile]:
     """Open an image file or its content. Raises UserError for each error that occurs until it is closed."""
     with open_image(source, name) as image:
-        pages, notes = _select_page(image), []
-        if pages > 1 and reading.pages == "refuse":
+        has_more, notes = _select_page(image), []
+        if has_more and reading.pages == "refuse":
             raise ValueError(
-                f"it has {pages} pages. Save the page to read as a file of its own. For training, you can also set "
+                "it has more than one page. Save the page to read as a file of its own. For training, you can also set "
                 "data.reading.pages to first"
             )
-        if pages > 1:
+        if has_more:
             notes.append(FIRST_PAGE)
         # When Pillow loads the pixels, it finds the tag of a PNG and removes the tag of a TIFF.
         tag = orientation_tag(image) if image.format == "TIFF" else None
@@ -133,19 +136,36 @@ def set_orientation(pixels: NDArray[Any], opened: OpenedFile, reading: ReadingCo
     return stored if reading.orientation == "ignore" else turn(stored, opened.tag)
 
 
-def _select_page(image: ImageFile) -> int:
-    """Go to the first page that isn't a smaller copy of another one; return the number of such pages."""
+def _select_page(image: ImageFile) -> bool:
+    """Go to the first page that isn't a smaller copy of another one; return whether there are other such pages.
+
+    Raises ValueError if the page is too large.
+    """
     # The second picture of an MPO, a JPEG from a phone, is a preview or a depth map.
-    pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if image.format != "TIFF" or pages == 1:
-        return pages
-    full = []
-    for page in range(pages):
-        image.seek(page)
+    has_more = image.format != "MPO" and getattr(image, "is_animated", False)
+    if has_more and image.format == "TIFF":
+        has_more = _select_tiff_page(image)
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE_PX:
+        raise ValueError(
+            f"it has {image.width} x {image.height} px, but at most {MAX_PIXELS:,} pixels and {MAX_SIDE_PX:,} px a "
+            "side are possible. Make it smaller"
+        )
+    return has_more
+
+
+def _select_tiff_page(image: ImageFile) -> bool:
+    full: list[int] = []
+    page = 0
+    while len(full) < 2 and page < MAX_PAGES:
+        try:
+            image.seek(page)
+        except EOFError:
+            break
         if not image.tag_v2.get(Base.NewSubfileType, 0) & REDUCED:  # type: ignore[attr-defined]  # of TIFF only
             full.append(page)
+        page += 1
     image.seek(full[0] if full else 0)
-    return max(1, len(full))
+    return len(full) > 1 or page == MAX_PAGES
 
 
 def _join(color: Pixels, alpha: Pixels | None) -> Image.Image | Pixels:

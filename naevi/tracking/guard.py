@@ -31,8 +31,8 @@ class Limits(NamedTuple):
     body_bytes: int = 32 * 2**20
     images: int = 32  # in a request
     pixels: int = 50_000_000  # in all images of a request
-    waiting: int = 8  # requests at a time. One of them is computed, the others wait. More get status 503
-    seconds: float = 20  # until a request has arrived whole, so that slow clients don't keep others out
+    waiting: int = 8  # whole requests at a time. One of them is computed, the others wait. More get status 503
+    seconds: float = 20  # until a request has arrived whole, and until its answer was read
 
 
 class Refusal(Exception):
@@ -45,12 +45,12 @@ class Refusal(Exception):
 
 
 class Guard:
-    """The guarded application. It keeps no state but the number of requests that it works on."""
+    """The guarded application. Its only state is the number of whole requests and the bytes of all."""
 
     def __init__(self, app: App, limits: Limits) -> None:
         """Guard an ASGI application."""
         self._app, self._limits = app, limits
-        self._admitted = 0
+        self._waiting, self._bytes = 0, 0
         self._one_at_a_time = asyncio.Semaphore(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,16 +58,10 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._admitted >= self._limits.waiting and scope["path"] == INVOCATIONS:
-            await _answer(send, 503, "The server is busy. Try again in a few seconds.")
-            return
-        self._admitted += 1
         try:
             await self._handle(scope, receive, send)
         except Refusal as refusal:
             await _answer(send, refusal.status, str(refusal))
-        finally:
-            self._admitted -= 1
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in PAGES and scope["method"] == "GET":
@@ -80,35 +74,55 @@ class Guard:
         headers = {name.lower(): value for name, value in scope["headers"]}
         if headers.get(b"content-type", b"").split(b";")[0].strip() != b"application/json":
             raise Refusal(415, f"The content type must be application/json. {SHAPE}")
+        self._check_busy()
+        body = bytearray()
         try:
-            body = await asyncio.wait_for(self._read_body(headers, receive), self._limits.seconds)
+            await asyncio.wait_for(self._read_body(headers, receive, body), self._limits.seconds)
+            self._check_busy()
+            status, answer = await self._compute(scope, body)
         except TimeoutError as error:
             seconds = self._limits.seconds
             raise Refusal(408, f"The request didn't arrive within {seconds:g} seconds. Send it again.") from error
-        async with self._one_at_a_time:
-            await asyncio.to_thread(check_body, body, self._limits)
-            status, answer = await self._ask(scope, body)
+        finally:
+            self._bytes -= len(body)
         await _send(send, status, answer)
 
-    async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    def _check_busy(self) -> None:
+        """Raise Refusal if enough requests wait, or if those that are still arriving fill the memory."""
+        if self._waiting >= self._limits.waiting or self._bytes > self._limits.waiting * self._limits.body_bytes:
+            raise Refusal(503, "The server is busy. Try again in a few seconds.")
+
+    async def _compute(self, scope: Scope, body: bytearray) -> tuple[int, bytes]:
+        """Return status and body of the answer to a whole request, when it is its turn."""
+        self._waiting += 1
+        try:
+            async with self._one_at_a_time:
+                await asyncio.to_thread(check_body, body, self._limits)
+                return await self._ask(scope, body)
+        finally:
+            self._waiting -= 1
+
+    async def _read_body(self, headers: dict[bytes, bytes], receive: Receive, body: bytearray) -> None:
+        """Add what arrives to `body`. Clients that are slow don't count as waiting, or few could keep others out."""
         limit = self._limits.body_bytes
         too_large = Refusal(413, f"The request is larger than {limit // 2**20} MiB. Send fewer or smaller images.")
         claimed = headers.get(b"content-length", b"0")
         if not claimed.isdigit() or int(claimed[:20]) > limit:
             raise too_large
-        parts, size = [], 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Refusal(400, "The connection ended before the request did.")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
+            part = message.get("body", b"")
+            body += part
+            self._bytes += len(part)
+            if len(body) > limit:
                 raise too_large
             if not message.get("more_body"):
-                return b"".join(parts)
+                return
+            self._check_busy()
 
-    async def _ask(self, scope: Scope, body: bytes) -> tuple[int, bytes]:
+    async def _ask(self, scope: Scope, body: bytes | bytearray) -> tuple[int, bytes]:
         """Return status and body of the application's answer.
 
         Raises Refusal for an error, with one sentence, without the request and without a stack trace.
@@ -135,7 +149,7 @@ class Guard:
         return status, answer
 
 
-def check_body(body: bytes, limits: Limits) -> None:
+def check_body(body: bytes | bytearray, limits: Limits) -> None:
     """Raise Refusal unless a body is JSON of the right shape with images within the limits. No pixel is decoded."""
     # Each image has a few brackets and commas, and base64 has none. JSON of other values could take 50 times its size.
     if sum(body.count(sign) for sign in (b"[", b"{", b",")) > 10 + 10 * limits.images:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 from naevi.errors import UserError
@@ -39,6 +40,7 @@ def serve(workspace: Workspace, address: str, port: int) -> None:
             "Check the address."
         ) from error
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="PIL")  # clients could fill the log with them
     app, limits = scoring_server.init(model), Limits()
     print(f"Send images to http://{HOST}:{port}/invocations", flush=True)
     uvicorn.run(
@@ -52,12 +54,19 @@ def serve(workspace: Workspace, address: str, port: int) -> None:
 
 
 def _protocol(seconds: float) -> "type[H11Protocol]":
-    """Return uvicorn's protocol, but it closes connections that don't begin a request within so many seconds."""
+    """Return uvicorn's protocol, but it closes the connections of clients that are silent or don't read.
+
+    They have so many seconds to begin a request, and to read its answer.
+    """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class ImpatientProtocol(H11Protocol):
         def connection_made(self, transport: "Transport") -> None:  # type: ignore[override]  # as uvicorn's own
             super().connection_made(transport)
             self.loop.call_later(seconds, lambda: None if self.cycle else transport.close())
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self.loop.call_later(seconds, self.transport.abort)
 
     return ImpatientProtocol

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import struct
+import subprocess
 import tarfile
 import tracemalloc
 import zipfile
@@ -283,6 +284,34 @@ def test_a_huge_file_in_a_folder_is_refused_before_it_is_read(tmp_path: Path) ->
         file.truncate(20 * 2**30)
 
     assert error_message(tmp_path) == f"{tmp_path}/a.png is larger than 512 MiB. Make it smaller or remove it."
+
+
+def test_a_pipe_with_the_name_of_an_archive_is_not_read(tmp_path: Path) -> None:
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "a.zip")
+
+    assert error_message(tmp_path / "a.zip") == (
+        f"{tmp_path}/a.zip is a device, a pipe or a folder, not a file. Remove it or name a file."
+    )
+
+
+def test_folders_in_folders_of_any_depth_are_read_by_name(tmp_path: Path) -> None:
+    """1,500 of them are more than Python's limit for functions that call themselves."""
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(1500):
+            os.mkdir("d")
+            Path("d.png").write_bytes(b"deep")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+
+    found = [name for name, _ in read_files(tmp_path, lambda _: True)]
+
+    assert len(found) == 1500
+    assert found == sorted(found, key=lambda name: Path(name).parts)
+    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # pytest can't
 
 
 def test_a_pipe_in_a_folder_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

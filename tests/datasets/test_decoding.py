@@ -1,6 +1,7 @@
 """Image files of any origin are read as a viewer shows them, unless data.reading says otherwise."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 from naevi.config import ReadingConfig
-from naevi.datasets.decoding import read_image, read_new_image
+from naevi.datasets.decoding import image_size, read_image, read_new_image
 from naevi.datasets.ph2 import READING
 from naevi.errors import UserError
 from naevi.images import Pixels, pixel_sha256
@@ -209,7 +210,7 @@ def test_several_pages_are_refused_or_the_first_is_read(kind: str) -> None:
     content = two_pages(kind)
 
     assert problem(content) == (
-        "it has 2 pages. Save the page to read as a file of its own. For training, you can also set "
+        "it has more than one page. Save the page to read as a file of its own. For training, you can also set "
         "data.reading.pages to first."
     )
     assert pixels(content, pages="first") == [[[0] * 3] * 2]
@@ -227,21 +228,54 @@ def test_the_preview_in_a_photograph_is_not_a_page() -> None:
     assert np.shape(pixels(content)) == (8, 8, 3)
 
 
-@pytest.mark.parametrize("full_first", [True, False])
-def test_smaller_copies_in_a_tiff_are_not_pages(full_first: bool) -> None:
-    """Tag 254 is NewSubfileType, whose bit 0 marks a smaller copy."""
-    pages = [Image.new("RGB", (8, 4), "white"), Image.new("RGB", (4, 2))]
-    pages = pages if full_first else pages[::-1]
+def pyramid(pages: list[Image.Image], full_width: int) -> bytes:
+    """Return a TIFF in which the pages of another width are marked as smaller copies.
+
+    Tag 254 is NewSubfileType, whose bit 0 marks a smaller copy.
+    """
     content = io.BytesIO()
     with AppendingTiffWriter(content, new=True) as writer:
         for page in pages:
             tags = ImageFileDirectory_v2()
-            tags[254] = int(page.width == 4)
+            tags[254] = int(page.width != full_width)
             page.save(writer, "TIFF", tiffinfo=tags)
             writer.newFrame()
+    return content.getvalue()
 
-    assert pixels(content.getvalue()) == [[[255] * 3] * 8] * 4
-    assert notes(content.getvalue()) == {}
+
+@pytest.mark.parametrize("full_first", [True, False])
+def test_smaller_copies_in_a_tiff_are_not_pages(full_first: bool) -> None:
+    pages = [Image.new("RGB", (8, 4), "white"), Image.new("RGB", (4, 2))]
+    content = pyramid(pages if full_first else pages[::-1], full_width=8)
+
+    assert pixels(content) == [[[255] * 3] * 8] * 4
+    assert notes(content) == {}
+    assert image_size(content, "a") == (4, 8)
+
+
+def test_a_page_of_a_tiff_may_not_be_larger_than_an_image() -> None:
+    """Pillow checks only the size of the first page, which is a smaller copy here."""
+    content = pyramid([Image.new("1", (4, 2)), Image.new("1", (7072, 7072))], full_width=7072)
+    text = "it has 7072 x 7072 px, but at most 50,000,000 pixels and 32,767 px a side are possible. Make it smaller."
+
+    assert problem(content) == text
+    with pytest.raises(UserError, match=re.escape(text)):
+        image_size(content, "a")
+
+
+@pytest.mark.parametrize(("size", "is_refused"), [((32767, 1), False), ((32768, 1), True), ((1, 32768), True)])
+def test_a_side_longer_than_can_be_scored_is_refused(size: tuple[int, int], is_refused: bool) -> None:
+    content = encode(Image.new("L", size))
+
+    assert (f"it has {size[0]} x {size[1]} px" in problem(content)) if is_refused else np.any(pixels(content)) == 0
+
+
+def test_only_the_first_pages_of_a_tiff_are_searched() -> None:
+    """Opening 80,000 pages would take half a minute."""
+    content = pyramid([Image.new("L", (4, 2))] * 101 + [Image.new("L", (8, 4))], full_width=8)
+
+    assert problem(content).startswith("it has more than one page.")
+    assert np.shape(pixels(content, pages="first")) == (2, 4, 3)
 
 
 def test_a_new_image_is_read_like_the_training_images() -> None:

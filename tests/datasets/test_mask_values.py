@@ -98,7 +98,7 @@ def test_a_mask_is_turned_by_its_exif_orientation() -> None:
 
 
 def test_a_mask_with_two_pages_is_refused() -> None:
-    assert problem(two_pages("TIFF")).startswith("it has 2 pages. ")
+    assert problem(two_pages("TIFF")).startswith("it has more than one page. ")
     assert read(two_pages("TIFF"), pages="first").values.tolist() == [[0, 0]]
 
 

@@ -254,7 +254,7 @@ def test_a_model_reads_new_images_with_the_white_of_its_training(
     masks = [read_mask(tmp_path / "out" / "masks" / f"{name}.png") for name in "ab"]
     assert np.array_equal(*masks)
     assert "white was 4095 when this model was trained" in caplog.messages[0]
-    assert "it has 2 pages" in caplog.messages[1]
+    assert "it has more than one page" in caplog.messages[1]
 
     (predictor / "predict.json").write_text(json.dumps(settings))
     assert predict_images(load_segmenter(predictor), images[1:3], tmp_path / "earlier", force=False) == []
@@ -279,8 +279,8 @@ def test_files_with_several_pages_are_refused(build: Build, kind: str, role: str
 
     assert build(files) == (
         "1 file(s) can't be used as images or masks:\n"
-        f"  {role}/a.png can't be read as an image: it has 2 pages. Save the page to read as a file of its own. "
-        "For training, you can also set data.reading.pages to first."
+        f"  {role}/a.png can't be read as an image: it has more than one page. Save the page to read as a file of its "
+        "own. For training, you can also set data.reading.pages to first."
     )
     assert build(files, {"data.reading.pages": "first"}) == ""
     assert decisions() == [("Files with several pages, of which the first is read", 1, "a", "data.reading.pages")]

@@ -8,6 +8,7 @@ import json
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy as np
 import psutil
 import pytest
 import requests
+import uvicorn
 from PIL import Image
 
 from benchmarks.served_requests import measure
 from naevi.tracking.guard import Guard, Limits, Refusal, check_body
+from naevi.tracking.server import _protocol
 from tests import pipeline
 from tests.datasets.image_files import encode, gray
 from tests.helpers import HERE
@@ -196,6 +199,57 @@ def test_more_requests_than_may_wait_are_told_to_come_back() -> None:
     assert sorted(asyncio.run(run())) == [200, 200, 503, 503, 503]
 
 
+@pytest.mark.parametrize(("parts", "honest"), [(0, 200), (10, 503)])
+def test_requests_that_never_arrive_do_not_keep_others_out_unless_they_fill_the_memory(parts: int, honest: int) -> None:
+    """Five slow clients, where two requests may wait. All together may send 2,000 bytes."""
+
+    async def run() -> int:
+        async def stall(sent: list[bytes]) -> dict[str, Any]:
+            if not sent:
+                await asyncio.Future()
+            return {"type": "http.request", "body": sent.pop(), "more_body": True}
+
+        async def ignore(message: Any) -> None:
+            pass
+
+        guard = Guard(answering(200, b"masks"), LIMITS)
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers}
+        bodies = [[b"x" * 100] * parts for _ in range(5)]
+        slow = [asyncio.create_task(guard(scope, partial(stall, sent), ignore)) for sent in bodies]
+        await asyncio.sleep(0.1)
+        status, _ = await call(guard)
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        assert (await call(guard))[0] == 200
+        return status
+
+    assert asyncio.run(run()) == honest
+
+
+def test_the_connection_of_a_client_that_never_reads_is_closed() -> None:
+    async def run() -> int:
+        answer = bytes(50_000_000)  # more than fits in the buffers of both sockets
+        config = uvicorn.Config(answering(200, answer), port=0, http=_protocol(0.2), log_level="warning")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        with socket.create_connection(server.servers[0].sockets[0].getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+            for _ in range(200):
+                await asyncio.sleep(0.05)
+                if server.server_state.total_requests and not server.server_state.connections:
+                    break
+            held = len(server.server_state.connections)
+        server.should_exit = True
+        await serving
+        return held
+
+    assert asyncio.run(run()) == 0
+
+
 @pytest.fixture(scope="module")
 def address(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `naevi serve` with the model of the one result."""
@@ -240,7 +294,7 @@ def test_hostile_requests_get_one_sentence(address: str) -> None:
         )
 
     assert [answer.status_code for answer in answers[:4]] == [413, 415, 400, 400]
-    assert answers[3].json()["error"].startswith("image 1 can't be read as an image: it has 2 pages.")
+    assert answers[3].json()["error"].startswith("image 1 can't be read as an image: it has more than one page.")
     for answer in answers:
         assert len(answer.content) < 500
         assert list(answer.json()) == ["error"]
