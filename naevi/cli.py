@@ -230,9 +230,12 @@ def ui(port: int | None) -> None:
     If MLFLOW_TRACKING_URI names a server, its address is printed and nothing is started.
     """
     from naevi.experiments.promotion import describe_lost_champion
+    from naevi.tracking.registry import restore_versions
     from naevi.tracking.ui import open_ui
 
     workspace = require_workspace()
+    for message in restore_versions(workspace):
+        click.echo(message, err=True)
     try:
         click.echo(describe_lost_champion(workspace), err=True, nl=False)
     except UserError as error:  # such as an invalid params.yaml, which the pages don't need

@@ -1,10 +1,10 @@
 """Predict masks, overlays and a table of regions for new images."""
 
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,14 @@ from naevi.datasets.decoding import read_new_image
 from naevi.datasets.layout import check_name, safe_name
 from naevi.deploy.regions import describe_regions
 from naevi.errors import UserError, check_inputs, check_output, first_ten, shorten
-from naevi.files import atomic_file, read_bytes, write_csv
+from naevi.files import MIB, atomic_file, read_bytes, write_csv
 from naevi.images import Pixels, write_mask
 from naevi.inference.segmenter import BATCH_SIZE, Segmenter
 from naevi.progress import progress
 from naevi.rendering.overlays import draw_overlay, to_jpeg
 
 MAX_WARNINGS = 100
+BATCH_BYTES = 64 * MIB  # of pixels. Probabilities and overlays need several times that
 REGION_TABLE = "lesions.csv"
 REGION_COLUMNS = [
     "image",
@@ -50,7 +51,8 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
     see `calibration.dice_confidence`).
 
     Raises UserError as `check_inputs` and `check_output` do, if there are no files, and if two images have the same
-    name. Upper and lower case count as the same, because some file systems don't tell them apart.
+    name. Upper and lower case, and an umlaut as one or two characters, count as the same, because some file systems
+    don't tell them apart.
     """
     check_inputs(images)
     check_output(out, force=force)
@@ -92,7 +94,7 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
             if len(skipped) <= MAX_WARNINGS:
                 logger.warning("skipped: %s", error)
             continue
-        first = paths.setdefault(name.casefold(), path)
+        first = paths.setdefault(normalize("NFC", name).casefold(), path)
         if first is not path:
             raise UserError(
                 f"{shorten(first)} and {shorten(path)} would both be written to {name}.png. Predict them separately, "
@@ -114,6 +116,18 @@ def _predict_batches(
     segmenter: Segmenter, images: Iterator[tuple[str, Pixels]]
 ) -> Iterator[tuple[str, Pixels, NDArray[np.float32]]]:
     """Yield name, pixels and probability of each image."""
-    while batch := list(itertools.islice(images, BATCH_SIZE)):
+    for batch in _batches(images):
         names, pixels = zip(*batch, strict=True)
         yield from zip(names, pixels, segmenter.probabilities(pixels), strict=True)
+
+
+def _batches(images: Iterator[tuple[str, Pixels]]) -> Iterator[list[tuple[str, Pixels]]]:
+    """Yield BATCH_SIZE images at a time, or fewer if they are large. A prediction doesn't depend on its batch."""
+    batch: list[tuple[str, Pixels]] = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == BATCH_SIZE or sum(pixels.size for _, pixels in batch) > BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

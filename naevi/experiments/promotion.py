@@ -59,8 +59,7 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
     model = registered_model(workspace, candidate.data_set)
     champion = find_champion(workspace, model)
     if champion is None:
-        version = register_champion(workspace, model, result, {"reason": "the first", "result": name})
-        return f"{name} is the first champion: version {version} of the registered model {model}."
+        return _promote_first(workspace, name, model, result)
     if champion.run == result.run:
         raise UserError(f"{name} is already the champion (version {champion.version}).")
     reason, better = _compare_with_champion(workspace, champion, candidate, force=force)
@@ -68,8 +67,19 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
         raise UserError(f"not promoted: {reason} To promote it anyway, use FORCE=1. The model then records that.")
     tags = {"reason": reason, "result": name, "forced": str(not better).lower(), "before": champion.version}
     version = register_champion(workspace, model, result, tags)
-    forced = "" if better else ", although it is not significantly better"
+    forced = ", although it is not significantly better" if better is False else ""
     return f"{reason} It is now the champion: version {version}{forced}. To undo this, run `make rollback`."
+
+
+def _promote_first(workspace: Workspace, name: str, model: str, result: FinishedResult) -> str:
+    """Make a result champion without a comparison and return a message about it."""
+    if has_lost_champion(workspace, model):
+        reason, remark = "the champion was deleted", " There was no comparison, because the champion was deleted."
+    else:
+        reason, remark = "the first", ""
+    version = register_champion(workspace, model, result, {"reason": reason, "result": name})
+    which = "the champion" if remark else "the first champion"
+    return f"{name} is {which}: version {version} of the registered model {model}.{remark}"
 
 
 def roll_back(workspace: Workspace) -> str:
@@ -159,10 +169,10 @@ def _scores(per_image: pd.DataFrame) -> str:
 
 def _compare_with_champion(
     workspace: Workspace, champion: Champion, candidate: NamedResult, *, force: bool
-) -> tuple[str, bool]:
+) -> tuple[str, bool | None]:
     """Return the result of the comparison as sentences, and whether the candidate is significantly better.
 
-    With `force`, a comparison that isn't possible is no error.
+    With `force`, a comparison that isn't possible is no error, but None.
     """
     name = f"the champion (version {champion.version})"
     try:
@@ -173,7 +183,7 @@ def _compare_with_champion(
                 f"{candidate.name} can't be compared with {name}: {error} To promote it without a comparison, use "
                 "FORCE=1."
             ) from error
-        return f"{candidate.name} was not compared with {name}: {error}", False
+        return f"{candidate.name} was not compared with {name}: {error}", None
     verdict, better = _is_better(workspace, current, candidate, pairs)
     return f"{changes} {verdict}".lstrip(), better
 
@@ -188,6 +198,7 @@ def _load_champion(
     per_image = read_per_image(workspace, champion.run)
     current = NamedResult(name, per_image, data_set=DataSet(champion.source, champion.data_set, champion.digest))
     if are_versions(current.data_set, candidate.data_set):
+        _check_classes(current, candidate)
         rescored = rescore(workspace, champion, per_image, candidate)
         current = replace(current, per_image=rescored.per_image)
         return current, pair_results(current, candidate), rescored.description
@@ -206,11 +217,15 @@ def _pair_same_images(champion: NamedResult, candidate: NamedResult) -> PairedIm
             f"they were tested on different images: {pairs.only_a} are only in the champion's test and {pairs.only_b} "
             f"only in that of {candidate.name}."
         )
+    _check_classes(champion, candidate)
+    return pairs
+
+
+def _check_classes(champion: NamedResult, candidate: NamedResult) -> None:
     classes = [set(result.per_image.get("class", [])) for result in (champion, candidate)]
     if classes[0] != classes[1]:
         names = [", ".join(sorted(map(str, group))) or "none" for group in classes]
         raise UserError(f"their classes differ: {names[0]} and {names[1]}.")
-    return pairs
 
 
 def _is_better(

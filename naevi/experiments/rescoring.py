@@ -44,9 +44,9 @@ class Versions(NamedTuple):
 def rescore(workspace: Workspace, champion: Champion, per_image: pd.DataFrame, candidate: NamedResult) -> Rescored:
     """Return the champion's scores on the data set of the candidate, a later version of its own. It must be here.
 
-    `per_image` has the champion's scores on its own version.
+    `per_image` has the champion's scores on its own version. Both have the same classes.
 
-    Raises UserError if files of one of the versions are missing or if the classes differ.
+    Raises UserError if files of one of the versions are missing.
     """
     versions = compare_versions(*_listings(workspace, champion, candidate), read_csv(workspace.image_table))
     scored = [per_image[per_image.image_id.isin(versions.same)].filter(COLUMNS)]
@@ -54,11 +54,6 @@ def rescore(workspace: Workspace, champion: Champion, per_image: pd.DataFrame, c
         raise UserError("every image has changed, and the champion has seen them all before.")
     if versions.new:
         model = load_segmenter(download_model(workspace, f"models:/{champion.model}/{champion.version}"), workspace)
-        if (expected := set(candidate.per_image.get("class", model.names[1:]))) != set(model.names[1:]):
-            raise UserError(
-                f"the champion's classes are {', '.join(model.names[1:])}, those of {candidate.name} are "
-                f"{', '.join(sorted(expected))}."
-            )
         images = progress(versions.new, total=len(versions.new), label="champion", unit="images")
         scored += [_score(model, workspace.raw, image_id) for image_id in images]
     return Rescored(pd.concat(scored, ignore_index=True), _describe(versions))
@@ -95,7 +90,10 @@ def _listings(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the MD5 of each file in data/raw, for the champion's version of the data set and for the candidate's."""
     if read_json(workspace.data_statistics).get("digest") != candidate.data_set.digest:
-        raise UserError(f"the images of {candidate.name} are not in the workspace. Check out that result first.")
+        raise UserError(
+            f"the images of {candidate.name} are not in the workspace. Get them with `dvc exp apply {candidate.name}` "
+            f"if it is an experiment, otherwise with `git checkout {candidate.name}` and `dvc checkout`."
+        )
     cache, record = cache_folder(workspace), read_record(workspace)
     before = cached_listing(cache, champion.raw)
     after = cached_listing(cache, record.md5(workspace, workspace.raw))

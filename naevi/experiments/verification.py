@@ -8,6 +8,7 @@ from naevi.errors import UserError, describe_error, first_ten
 from naevi.experiments.data_verification import verify_data
 from naevi.experiments.repository import experiment_revisions, run_command, text_at
 from naevi.record import MAX_PROBLEMS, read_record
+from naevi.tracking.registry import restore_versions
 from naevi.tracking.store import StoredResult, close_stale_runs, connect, delete_run, set_tag, stored_results
 from naevi.tracking.stored_files import DamagedRun, damaged_runs, restore_unreplaced
 from naevi.tracking.sync import DvcExperiment, result_files, sync_result
@@ -40,10 +41,12 @@ def verify(workspace: Workspace, commits: int, *, data: bool = False) -> None:
     failed += impossible
     stored = stored_results(workspace)  # again, because results were recorded
     repaired += _remove_duplicates(workspace, results, stored) + _mark_orphans(workspace, stored)
+    repaired += restore_versions(workspace)
     print("".join(f"{line}\n" for line in repaired + failed), end="")
     if impossible:
         raise UserError(
-            f"{len(impossible)} of {len(results)} results in git have no complete run in MLflow. See above."
+            f"{len(impossible)} of {len(results)} results in git have no complete run in MLflow. See above. To check "
+            f"fewer than {commits} commits, use COMMITS=…."
         )
     if failed:
         raise UserError(f"{len(failed)} run(s) in MLflow have wrong files. See above.")

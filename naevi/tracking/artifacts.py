@@ -27,10 +27,10 @@ def has_files(client: "MlflowClient", run: "Run") -> bool:
     """Return whether all files of a FINISHED run exist. They aren't read, but `run_problems` reads them."""
     expected, folder = (MODEL_FILES, "model") if run.data.tags["kind"] == "model" else (RESULT_FILES, None)
     found = {file.path for file in client.list_artifacts(run.info.run_id, folder)}
-    return found.issuperset(expected) and all(_has_model_files(client, model) for model in logged_models(run))
+    return found.issuperset(expected) and all(has_model_files(client, model) for model in logged_models(run))
 
 
-def _has_model_files(client: "MlflowClient", model: str) -> bool:
+def has_model_files(client: "MlflowClient", model: str) -> bool:
     """Return whether an MLflow model exists, isn't deleted, and has files."""
     return bool(get_or_none(lambda: client.list_logged_model_artifacts(model)))
 

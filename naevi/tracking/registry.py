@@ -4,6 +4,7 @@ import atexit
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,15 +14,17 @@ from naevi.config import parse_record
 from naevi.errors import UserError, describe_error
 from naevi.files import read_csv, read_yaml
 from naevi.tracking import store
-from naevi.tracking.artifacts import logged_models
+from naevi.tracking.artifacts import has_model_files, logged_models
 from naevi.tracking.store import FINISHED, get_or_none, search_runs, tracking_uri
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 CHAMPION = "champion"
+ADDRESS = "models:/"  # the beginning of the address of an MLflow model
 MAX_ERROR_CHARACTERS = 200
 
 logger = logging.getLogger(__name__)
@@ -99,22 +102,72 @@ def register_champion(workspace: Workspace, model: str, result: FinishedResult, 
     client, _ = store.connect(workspace)
     if get_or_none(lambda: client.get_registered_model(model)) is None:
         client.create_registered_model(model)
-    source = f"models:/{result.model}"
-    registered = client.create_model_version(model, source, result.run, tags, model_id=result.model)
-    version = str(registered.version)
+    version = _create_version(client, model, result.run, str(result.model), tags)
     set_champion(workspace, model, version)
     return version
 
 
+def _create_version(client: "MlflowClient", name: str, run_id: str, model: str, tags: dict[str, str]) -> str:
+    """Make the MLflow model of a run a version of the registered model `name`. Return the version."""
+    return str(client.create_model_version(name, f"{ADDRESS}{model}", run_id, tags, model_id=model).version)
+
+
+def _has_files(client: "MlflowClient", version: "ModelVersion") -> bool:
+    """Return whether the files of a version exist. Those of earlier releases aren't checked: they name no model."""
+    source = str(version.source)
+    return not source.startswith(ADDRESS) or has_model_files(client, source.removeprefix(ADDRESS))
+
+
 def set_champion(workspace: Workspace, model: str, version: str) -> None:
-    """Make a version of a registered model its champion. Raises UserError if the version was deleted."""
+    """Make a version of a registered model its champion. Raises UserError if it or its files were deleted."""
     client, _ = store.connect(workspace)
-    if get_or_none(lambda: client.get_model_version(model, version)) is None:
+    found = get_or_none(lambda: client.get_model_version(model, version))
+    if found is None:
         raise UserError(
             f"Version {version} of the registered model {model} was deleted. Promote a result instead: `make promote "
             "NAME=…`."
         )
+    if not _has_files(client, found):
+        raise UserError(
+            f"The files of version {version} of the registered model {model} are lost. Record them again with `make "
+            "verify`."
+        )
     client.set_registered_model_alias(model, CHAMPION, version)
+
+
+def restore_versions(workspace: Workspace) -> list[str]:
+    """Register the models again that have lost their files, if their results were recorded again since.
+
+    A new version takes the place of the old one: as the champion, and as the champion before another. Return a message
+    for each.
+    """
+    client, experiment_id = store.connect(workspace)
+    runs = search_runs(client, experiment_id, f"{FINISHED} and tags.kind = 'result'")
+    results = {run.data.tags["fingerprint"]: run for run in runs}
+    models = client.search_registered_models()
+    return [message for model in models for message in _restore_model(client, model, results)]
+
+
+def _restore_model(client: "MlflowClient", model: "RegisteredModel", results: "dict[str, Run]") -> Iterator[str]:
+    """Restore the versions of one registered model from the results by fingerprint, and yield messages."""
+    versions = sorted(client.search_model_versions(f"name='{model.name}'"), key=lambda version: int(version.version))
+    replaced = {version.tags.get("replaces") for version in versions}
+    for version in versions:
+        old = str(version.version)
+        if old in replaced or _has_files(client, version):
+            continue
+        run = _find_run(client, str(version.run_id))
+        result = results.get(run.data.tags.get("fingerprint", "")) if run else None
+        if result is None or not logged_models(result):
+            continue
+        tags = client.get_model_version(model.name, old).tags | {"replaces": old}
+        new = _create_version(client, model.name, str(result.info.run_id), logged_models(result)[0], tags)
+        for later in versions:
+            if later.tags.get("before") == old:
+                client.set_model_version_tag(model.name, later.version, "before", new)
+        if str(model.aliases.get(CHAMPION)) == old:
+            client.set_registered_model_alias(model.name, CHAMPION, new)
+        yield f"Version {old} of the registered model {model.name} has lost its files. It is version {new} now."
 
 
 def has_lost_champion(workspace: Workspace, model: str) -> bool:

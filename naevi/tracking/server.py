@@ -9,7 +9,7 @@ from naevi.errors import UserError
 from naevi.tracking import store
 from naevi.tracking.guard import Guard, Limits
 from naevi.tracking.store import shorten_error, tracking_uri
-from naevi.tracking.ui import HOST
+from naevi.tracking.ui import HOST, check_port
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ MAX_CONNECTIONS = 200
 def serve(workspace: Workspace, address: str, port: int) -> None:
     """Serve the model at an MLflow address, such as models:/ph2@champion, until the process ends.
 
-    Raises UserError if the store has no such model.
+    Raises UserError if the port is in use or the store has no such model.
     """
+    check_port(port)
     store.connect(workspace)
     import mlflow
     import uvicorn

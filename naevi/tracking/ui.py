@@ -31,12 +31,18 @@ def open_ui(workspace: Workspace, port: int | None) -> None:
         uri = f"sqlite:///{workspace.mlflow_database.name}"  # MLflow takes the address for a path, see `creation`
     if port is None:
         port = free_port()
-    elif not _is_free(port):
-        raise UserError(f"Port {port} is in use. Choose another one, or none to use the first free port.")
+    else:
+        check_port(port)
     print(f"When the server is up, the results are at http://{HOST}:{port}/{page}", flush=True)
     command = ["mlflow", "ui", "--workers", "1", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+def check_port(port: int) -> None:
+    """Raise UserError if a port is in use."""
+    if not _is_free(port):
+        raise UserError(f"Port {port} is in use. Choose another one with --port.")
 
 
 def free_port() -> int:

@@ -106,14 +106,16 @@ def test_names_that_no_file_can_have_are_skipped(
     assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["ok.png"]
 
 
-def test_names_that_differ_only_in_case_are_refused(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
-    """On some file systems, one would replace the other."""
-    for name in ("a", "A"):
+@pytest.mark.parametrize(("first", "second"), [("a", "A"), ("\u00e1", "a\u0301")], ids=["case", "accent"])
+def test_names_that_some_file_systems_take_for_one_are_refused(
+    tmp_path: Path, segmenter: Segmenter, image: Path, first: str, second: str
+) -> None:
+    for name in (first, second):
         (tmp_path / name).mkdir()
         shutil.copyfile(image, tmp_path / name / f"{name}.png")
 
-    with pytest.raises(UserError, match=r"a\.png and .*A\.png would both be written to A\.png"):
-        predict_images(segmenter, [tmp_path / "a", tmp_path / "A"], tmp_path / "out", force=False)
+    with pytest.raises(UserError, match=rf"{first}\.png and .*{second}\.png would both be written to {second}\.png"):
+        predict_images(segmenter, [tmp_path / first, tmp_path / second], tmp_path / "out", force=False)
 
 
 def test_a_text_beside_an_image_with_its_name_is_no_other_image(

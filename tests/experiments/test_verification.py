@@ -15,6 +15,8 @@ from naevi.files import read_yaml
 from tests import pipeline
 from tests.experiments.helpers import md5
 
+FEWER = "See above. To check fewer than 20 commits, use COMMITS=…."
+
 
 @pytest.fixture(scope="module")
 def repository(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -126,7 +128,7 @@ def test_a_result_that_cannot_be_recorded_is_reported(repository: Path, tmp_path
     assert lines[-2].startswith(
         "short: missing in MLflow. It can't be recorded: data/prepared/lesions.csv is in no cache"
     )
-    assert lines[-1] == "naevi: 1 of 2 results in git have no complete run in MLflow. See above."
+    assert lines[-1] == f"naevi: 1 of 2 results in git have no complete run in MLflow. {FEWER}"
 
 
 def test_a_commit_from_before_the_predictor_is_recorded(repository: Path, tmp_path: Path) -> None:
@@ -239,7 +241,7 @@ def test_damaged_runs_that_cannot_be_recorded_again_are_kept_and_reported(reposi
         "short: figures has changed in MLflow. It can't be recorded again, because its result is in no experiment and "
         "in none of the last 20 commits. Delete the run if nobody needs it."
     ) in lines
-    assert lines[-1] == "naevi: 1 of 1 results in git have no complete run in MLflow. See above."
+    assert lines[-1] == f"naevi: 1 of 1 results in git have no complete run in MLflow. {FEWER}"
     for run in results:
         assert client(folder).get_run(run.info.run_id).info.lifecycle_stage == "active"
 

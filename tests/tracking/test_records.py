@@ -25,7 +25,7 @@ from naevi.experiments.promotion import champion_address, describe_lost_champion
 from naevi.experiments.rescoring import rescore
 from naevi.files import read_csv
 from naevi.results.data_sets import DataSet
-from naevi.tracking.registry import find_champion, read_per_image
+from naevi.tracking.registry import download_model, find_champion, read_per_image
 from tests import pipeline
 from tests.helpers import HERE
 
@@ -170,9 +170,7 @@ def test_a_champion_whose_files_are_lost_can_be_replaced_by_force(repository: Pa
     assert refused.startswith(f"naevi: default can't be compared with {lost_files}")
     assert refused.endswith("To promote it without a comparison, use FORCE=1.")
     assert forced.startswith(f"default was not compared with {lost_files}")
-    assert forced.endswith(
-        "It is now the champion: version 3, although it is not significantly better. To undo this, run `make rollback`."
-    )
+    assert forced.endswith("It is now the champion: version 3. To undo this, run `make rollback`.")
 
 
 def test_a_deleted_mlflow_model_is_recorded_again(repository: Path) -> None:
@@ -257,8 +255,8 @@ def test_a_champion_with_another_yardstick_is_replaced_by_force_only(
         "comparison, use FORCE=1."
     )
     assert forced == (
-        f"default was not compared with the champion (version 2): {difference} It is now the champion: version 3, "
-        "although it is not significantly better. To undo this, run `make rollback`."
+        f"default was not compared with the champion (version 2): {difference} It is now the champion: version 3. "
+        "To undo this, run `make rollback`."
     )
     registered = client.get_model_version_by_alias("phantoms", "champion")
     assert (registered.tags["forced"], registered.tags["reason"]) == (
@@ -397,8 +395,35 @@ def test_a_deleted_champion_is_a_line_when_the_pages_open(repository: Path) -> N
     )
 
     assert promote(HERE, "default", force=False) == (
-        "default is the first champion: version 3 of the registered model phantoms."
+        "default is the champion: version 3 of the registered model phantoms. There was no comparison, because the "
+        "champion was deleted."
     )
+
+
+def test_champions_whose_files_were_lost_are_registered_again(repository: Path) -> None:
+    commit(repository, "Run it")
+    promote(HERE, "default", force=False)
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
+    first = client.get_model_version("phantoms", "1")
+    client.create_model_version("phantoms", first.source, first.run_id, {"before": "1"}, model_id=first.model_id)
+    client.set_registered_model_alias("phantoms", "champion", "2")
+    shutil.rmtree("mlartifacts")
+    # In processes of their own, because MLflow keeps in memory where the files of a model are.
+    assert pipeline.run(repository, "naevi", "rollback", check=False) == (
+        "naevi: The files of version 1 of the registered model phantoms are lost. Record them again with `make "
+        "verify`.\n"
+    )
+
+    printed = pipeline.run(repository, "naevi", "verify")
+
+    lost = "of the registered model phantoms has lost its files. It is version"
+    assert f"Version 1 {lost} 3 now.\nVersion 2 {lost} 4 now.\n" in printed
+    champion, (result,) = find_champion(HERE, "phantoms"), results(repository)
+    assert champion is not None
+    assert (champion.version, champion.before, champion.run) == ("4", "3", result.info.run_id)
+    assert (download_model(HERE, champion_address(HERE)) / "model.safetensors").is_file()
+    assert "of the registered model" not in pipeline.run(repository, "naevi", "verify")
+    assert pipeline.run(repository, "naevi", "rollback") == ("version 3 is the champion again instead of version 4.\n")
 
 
 def test_a_name_that_no_address_can_have_is_changed_or_refused(

@@ -24,7 +24,7 @@ def test_a_port_in_use_is_passed_over_or_named(workspace: Workspace, monkeypatch
         monkeypatch.setattr(ui, "FIRST_PORT", taken)
 
         assert free_port() > taken
-        with pytest.raises(UserError, match=rf"^Port {taken} is in use\. Choose another one, or none to use the first"):
+        with pytest.raises(UserError, match=rf"^Port {taken} is in use\. Choose another one with --port\.$"):
             open_ui(workspace, taken)
 
         second.bind((ui.HOST, 0))
