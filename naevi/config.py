@@ -47,6 +47,7 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+MAX_PROBLEMS = 20  # that a message names
 
 
 def _known_weights(value: str) -> str:
@@ -353,7 +354,9 @@ def parse_section(kind: type[S], values: Any, name: str) -> S:
         got = "" if problem["type"] == "missing" else f"; got {shorten(repr(problem['input']))}"
         lines.setdefault((key, got), []).append(messages.get(problem["type"], problem["msg"]))
     texts = [key + ": " * bool(said) + " or ".join(said) + got for (key, got), said in lines.items()]
-    raise UserError(f"{name} has {len(texts)} problem(s):\n" + "\n".join(f"  {text}" for text in texts))
+    more = [f"… and {len(texts) - MAX_PROBLEMS} more"] * (len(texts) > MAX_PROBLEMS)
+    shown = "\n".join(f"  {text}" for text in texts[:MAX_PROBLEMS] + more)
+    raise UserError(f"{name} has {len(texts)} problem(s):\n{shown}")
 
 
 def _dotted_key(location: tuple[int | str, ...], values: Any) -> str:

@@ -41,6 +41,12 @@ def test_the_committed_params_are_valid(folder: Path) -> None:
     assert config.model_dump() == read_yaml(Path("params.yaml"))
 
 
+def test_not_more_than_twenty_problems_are_named(params_with: Params) -> None:
+    lines = problems(params_with({}) | {f"key{number}": 1 for number in range(60_000)})
+
+    assert (len(lines), lines[0], lines[-1]) == (22, "params.yaml has 60000 problem(s):", "… and 59980 more")
+
+
 def test_every_parameter_has_a_comment_with_its_unit_or_meaning(folder: Path) -> None:
     """A leaf is a key with a value, or with a list under it."""
     lines = Path("params.yaml").read_text().splitlines()
