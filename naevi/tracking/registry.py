@@ -103,7 +103,7 @@ def register_champion(workspace: Workspace, model: str, result: FinishedResult, 
     if get_or_none(lambda: client.get_registered_model(model)) is None:
         client.create_registered_model(model)
     version = _create_version(client, model, result.run, str(result.model), tags)
-    set_champion(workspace, model, version)
+    client.set_registered_model_alias(model, CHAMPION, version)
     return version
 
 

@@ -52,6 +52,7 @@ def test_a_champion_is_registered_replaced_and_set_back(workspace: Workspace) ->
     client, experiment = store.connect(workspace)
     for number, (result, tags) in enumerate(zip(results, [{}, {"before": "1"}], strict=True), start=1):
         model = client.create_logged_model(experiment, source_run_id=result.run).model_id
+        client.log_model_artifact(model, str(workspace.root / workspace.per_image.name))
         assert register_champion(workspace, "moles", result._replace(model=model), tags) == str(number)
         champion = find_champion(workspace, "moles")
         assert isinstance(champion, Champion)
