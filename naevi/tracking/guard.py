@@ -77,12 +77,9 @@ class Guard:
         self._check_busy()
         body = bytearray()
         try:
-            await asyncio.wait_for(self._read_body(headers, receive, body), self._limits.seconds)
+            await self._read_body(headers, receive, body)
             self._check_busy()
             status, answer = await self._compute(scope, body)
-        except TimeoutError as error:
-            seconds = self._limits.seconds
-            raise Refusal(408, f"The request didn't arrive within {seconds:g} seconds. Send it again.") from error
         finally:
             self._bytes -= len(body)
         await _send(send, status, answer)
@@ -104,23 +101,32 @@ class Guard:
 
     async def _read_body(self, headers: dict[bytes, bytes], receive: Receive, body: bytearray) -> None:
         """Add what arrives to `body`. Clients that are slow don't count as waiting, or few could keep others out."""
-        limit = self._limits.body_bytes
-        too_large = Refusal(413, f"The request is larger than {limit // 2**20} MiB. Send fewer or smaller images.")
         claimed = headers.get(b"content-length", b"0")
-        if not claimed.isdigit() or int(claimed[:20]) > limit:
-            raise too_large
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refusal(400, "The connection ended before the request did.")
-            part = message.get("body", b"")
-            body += part
-            self._bytes += len(part)
-            if len(body) > limit:
-                raise too_large
-            if not message.get("more_body"):
-                return
-            self._check_busy()
+        if not claimed.isdigit() or int(claimed[:20]) > self._limits.body_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                while await self._read_part(receive, body):
+                    self._check_busy()
+        except TimeoutError as error:
+            seconds = self._limits.seconds
+            raise Refusal(408, f"The request didn't arrive within {seconds:g} seconds. Send it again.") from error
+
+    async def _read_part(self, receive: Receive, body: bytearray) -> bool:
+        """Add a part of a request to `body`. Return whether there is more."""
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "The connection ended before the request did.")
+        part = message.get("body", b"")
+        body += part
+        self._bytes += len(part)
+        if len(body) > self._limits.body_bytes:
+            raise self._too_large()
+        return bool(message.get("more_body"))
+
+    def _too_large(self) -> Refusal:
+        limit = self._limits.body_bytes // 2**20
+        return Refusal(413, f"The request is larger than {limit} MiB. Send fewer or smaller images.")
 
     async def _ask(self, scope: Scope, body: bytes | bytearray) -> tuple[int, bytes]:
         """Return status and body of the application's answer.

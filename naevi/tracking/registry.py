@@ -4,7 +4,6 @@ import atexit
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +20,7 @@ from naevi.workspace import Workspace
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
 ADDRESS = "models:/"  # the beginning of the address of an MLflow model
@@ -144,30 +143,24 @@ def restore_versions(workspace: Workspace) -> list[str]:
     client, experiment_id = store.connect(workspace)
     runs = search_runs(client, experiment_id, f"{FINISHED} and tags.kind = 'result'")
     results = {run.data.tags["fingerprint"]: run for run in runs}
-    models = client.search_registered_models()
-    return [message for model in models for message in _restore_model(client, model, results)]
-
-
-def _restore_model(client: "MlflowClient", model: "RegisteredModel", results: "dict[str, Run]") -> Iterator[str]:
-    """Restore the versions of one registered model from the results by fingerprint, and yield messages."""
-    versions = sorted(client.search_model_versions(f"name='{model.name}'"), key=lambda version: int(version.version))
-    replaced = {version.tags.get("replaces") for version in versions}
+    versions = sorted(client.search_model_versions(), key=lambda version: (version.name, int(version.version)))
+    replaced = {(version.name, version.tags.get("replaces")) for version in versions}
+    messages = []
     for version in versions:
-        old = str(version.version)
-        if old in replaced or _has_files(client, version):
+        name, old = version.name, str(version.version)
+        run = _find_run(client, version.run_id) if version.run_id else None
+        result = results.get(run.data.tags.get("fingerprint", "")) if run else None  # None for models of others, too
+        if result is None or not logged_models(result) or (name, old) in replaced or _has_files(client, version):
             continue
-        run = _find_run(client, str(version.run_id))
-        result = results.get(run.data.tags.get("fingerprint", "")) if run else None
-        if result is None or not logged_models(result):
-            continue
-        tags = client.get_model_version(model.name, old).tags | {"replaces": old}
-        new = _create_version(client, model.name, str(result.info.run_id), logged_models(result)[0], tags)
+        tags = client.get_model_version(name, old).tags | {"replaces": old}
+        new = _create_version(client, name, str(result.info.run_id), logged_models(result)[0], tags)
         for later in versions:
-            if later.tags.get("before") == old:
-                client.set_model_version_tag(model.name, later.version, "before", new)
-        if str(model.aliases.get(CHAMPION)) == old:
-            client.set_registered_model_alias(model.name, CHAMPION, new)
-        yield f"Version {old} of the registered model {model.name} has lost its files. It is version {new} now."
+            if (later.name, later.tags.get("before")) == (name, old):
+                client.set_model_version_tag(name, later.version, "before", new)
+        if str(client.get_registered_model(name).aliases.get(CHAMPION)) == old:
+            client.set_registered_model_alias(name, CHAMPION, new)
+        messages.append(f"Version {old} of the registered model {name} has lost its files. It is version {new} now.")
+    return messages
 
 
 def has_lost_champion(workspace: Workspace, model: str) -> bool:
