@@ -6,8 +6,7 @@ import contextlib
 import io
 import json
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -228,26 +227,67 @@ def test_requests_that_never_arrive_do_not_keep_others_out_unless_they_fill_the_
     assert asyncio.run(run()) == honest
 
 
+@contextlib.asynccontextmanager
+async def listening(app: Any, **settings: Any) -> AsyncIterator[uvicorn.Server]:
+    """Run a server in this process. Silent clients are disconnected after 0.2 seconds."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=_protocol(0.2), log_level="critical", **settings))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@contextlib.contextmanager
+def connected(server: uvicorn.Server, content: bytes) -> Iterator[socket.socket]:
+    """Connect to a server in this process and send this."""
+    with socket.create_connection(server.servers[0].sockets[0].getsockname()) as client:
+        client.sendall(content)
+        client.setblocking(False)
+        yield client
+
+
+async def receive(client: socket.socket, size: int) -> bytes:
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, size), 60)
+
+
+PING = b"GET /ping HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+
+
 def test_the_connection_of_a_client_that_never_reads_is_closed() -> None:
     async def run() -> int:
         answer = bytes(50_000_000)  # more than fits in the buffers of both sockets
-        config = uvicorn.Config(answering(200, answer), port=0, http=_protocol(0.2), log_level="warning")
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        with socket.create_connection(server.servers[0].sockets[0].getsockname()) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
-            for _ in range(200):
-                await asyncio.sleep(0.05)
-                if server.server_state.total_requests and not server.server_state.connections:
-                    break
-            held = len(server.server_state.connections)
-        server.should_exit = True
-        await serving
-        return held
+        async with listening(answering(200, answer)) as server:
+            with connected(server, PING):
+                for _ in range(200):
+                    await asyncio.sleep(0.05)
+                    if server.server_state.total_requests and not server.server_state.connections:
+                        break
+                return len(server.server_state.connections)
 
     assert asyncio.run(run()) == 0
+
+
+def test_connections_that_send_nothing_do_not_keep_others_out() -> None:
+    """More connections than the server takes, and one that sends half a header. They are closed after a while."""
+
+    async def run() -> list[bytes]:
+        async def ask() -> bytes:
+            with connected(server, PING) as client:
+                return await receive(client, len("HTTP/1.1 200"))
+
+        async with listening(Guard(answering(200, b""), LIMITS), limit_concurrency=20) as server:
+            with contextlib.ExitStack() as stack:
+                silent = [stack.enter_context(connected(server, content)) for content in [b""] * 30 + [PING[:20]]]
+                await asyncio.sleep(0.05)
+                before = await ask()
+                assert [await receive(client, 1) for client in silent] == [b""] * 31  # closed
+                return [before, await ask()]
+
+    assert asyncio.run(run()) == [b"HTTP/1.1 503", b"HTTP/1.1 200"]
 
 
 @pytest.fixture(scope="module")
@@ -317,28 +357,3 @@ def test_many_large_requests_at_once_are_all_answered_in_bounded_memory(address:
     assert len(statuses) == 12
     assert set(statuses) == {200, 503}
     assert highest - before < 3 * 2**30
-
-
-@pytest.mark.slow
-def test_connections_that_send_nothing_do_not_keep_others_out(
-    small_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More connections than the server takes, and one that sends half a header. They are closed after a while."""
-    folder = pipeline.copy(small_repository, tmp_path / "repository")
-    (result,) = pipeline.runs(folder, "result")
-    script = (
-        "from naevi.tracking import guard, server; from naevi.workspace import current_workspace; import sys\n"
-        "server.MAX_CONNECTIONS, server.Limits = 20, lambda: guard.Limits(seconds=2)\n"
-        f"server.serve(current_workspace(), 'runs:/{result.info.run_id}/model', int(sys.argv[2]))\n"
-    )
-    with pipeline.served(folder, sys.executable, "-c", script) as address, contextlib.ExitStack() as stack:
-        host, port = address.removeprefix("http://").split(":")
-        silent = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(30)]
-        silent[0].sendall(b"POST /invocations HTTP/1.1\r\nHost")
-        assert send(address, IMAGE).status_code == 503
-
-        for each in silent:
-            each.settimeout(60)
-            assert each.recv(1) == b""  # closed
-
-        assert send(address, IMAGE).status_code == 200
