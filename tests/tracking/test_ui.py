@@ -8,6 +8,7 @@ import requests
 
 from naevi.errors import UserError
 from naevi.tracking import ui
+from naevi.tracking.server import serve
 from naevi.tracking.ui import free_port, open_ui
 from naevi.workspace import Workspace
 from tests import pipeline
@@ -26,6 +27,8 @@ def test_a_port_in_use_is_passed_over_or_named(workspace: Workspace, monkeypatch
         assert free_port() > taken
         with pytest.raises(UserError, match=rf"^Port {taken} is in use\. Choose another one with --port\.$"):
             open_ui(workspace, taken)
+        with pytest.raises(UserError, match=rf"^Port {taken} is in use"):
+            serve(workspace, "models:/moles@champion", taken)
 
         second.bind((ui.HOST, 0))
         monkeypatch.setattr(ui, "PORTS", 1)
