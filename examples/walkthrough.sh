@@ -89,15 +89,15 @@ COLUMNS=130 make --silent --old-file=.venv/package experiments
 prints "good is better than default by" python -m naevi compare default good
 
 step "Promote the first result, then a better one; a worse one is refused"
-prints "default is the first champion: version 1." python -m naevi promote default
+prints "default is the first champion: version 1 of the registered model phantoms." python -m naevi promote default
 prints "It is now the champion: version 2" python -m naevi promote good
 prints "not promoted: slow is worse than the champion (version 2)" python -m naevi promote slow
 
 step "Use the champion on the command line and over HTTP"
 images=(data/raw/images/*.png)
-python -m naevi predict "${images[@]:0:3}" --model models:/naevi@champion --out found
+python -m naevi predict "${images[@]:0:3}" --model models:/phantoms@champion --out found
 port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-mlflow models serve -m models:/naevi@champion --env-manager local -p "$port" >serve.log 2>&1 &
+python -m naevi serve --model models:/phantoms@champion --port "$port" >serve.log 2>&1 &
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 until curl --silent --fail "localhost:$port/ping"; do kill -0 $! || fail "$(tail serve.log)"; sleep 1; done
 for image in "${images[@]:0:3}"; do

@@ -59,7 +59,7 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
     model = registered_model(workspace, candidate.data_set)
     champion = find_champion(workspace, model)
     if champion is None:
-        return _promote_first(workspace, name, model, result)
+        return _promote_first(workspace, candidate, model, result)
     if champion.run == result.run:
         raise UserError(f"{name} is already the champion (version {champion.version}).")
     reason, better = _compare_with_champion(workspace, champion, candidate, force=force)
@@ -71,15 +71,19 @@ def promote(workspace: Workspace, name: str, *, force: bool) -> str:
     return f"{reason} It is now the champion: version {version}{forced}. To undo this, run `make rollback`."
 
 
-def _promote_first(workspace: Workspace, name: str, model: str, result: FinishedResult) -> str:
+def _promote_first(workspace: Workspace, candidate: NamedResult, model: str, result: FinishedResult) -> str:
     """Make a result champion without a comparison and return a message about it."""
     if has_lost_champion(workspace, model):
-        reason, remark = "the champion was deleted", " There was no comparison, because the champion was deleted."
+        which, reason = "", "the champion was deleted"
     else:
-        reason, remark = "the first", ""
-    version = register_champion(workspace, model, result, {"reason": reason, "result": name})
-    which = "the champion" if remark else "the first champion"
-    return f"{name} is {which}: version {version} of the registered model {model}.{remark}"
+        which, reason = "first ", "the first"
+    version = register_champion(workspace, model, result, {"reason": reason, "result": candidate.name})
+    remark = "" if which else " There was no comparison, because the champion was deleted."
+    dice = statistics.image_scores(candidate.per_image).dice.mean()
+    return (
+        f"{candidate.name} is the {which}champion: version {version} of the registered model {model}. Its mean Dice is "
+        f"{dice:.3f}.{remark}"
+    )
 
 
 def roll_back(workspace: Workspace) -> str:

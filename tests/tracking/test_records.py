@@ -23,7 +23,7 @@ from naevi.experiments.demo import commit, set_parameters
 from naevi.experiments.named_results import load_result
 from naevi.experiments.promotion import champion_address, describe_lost_champion, promote, registered_model, roll_back
 from naevi.experiments.rescoring import rescore
-from naevi.files import read_csv
+from naevi.files import read_csv, read_json
 from naevi.results.data_sets import DataSet
 from naevi.tracking.registry import download_model, find_champion, read_per_image
 from tests import pipeline
@@ -136,7 +136,10 @@ def test_a_repository_that_was_moved_keeps_its_results(repository: Path, monkeyp
 
     printed = outcome(lambda: promote(HERE, "default", force=False))
 
-    assert printed == "default is the first champion: version 1 of the registered model phantoms."
+    dice = read_json(HERE.metrics)["dice"]["mean"]
+    assert printed == (
+        f"default is the first champion: version 1 of the registered model phantoms. Its mean Dice is {dice:.3f}."
+    )
     assert not repository.exists()
 
 
@@ -394,10 +397,9 @@ def test_a_deleted_champion_is_a_line_when_the_pages_open(repository: Path) -> N
         "The champion of phantoms was deleted. Promote a result again: `make promote NAME=…`.\n"
     )
 
-    assert promote(HERE, "default", force=False) == (
-        "default is the champion: version 3 of the registered model phantoms. There was no comparison, because the "
-        "champion was deleted."
-    )
+    promoted = promote(HERE, "default", force=False)
+    assert promoted.startswith("default is the champion: version 3 of the registered model phantoms. Its mean Dice")
+    assert promoted.endswith(" There was no comparison, because the champion was deleted.")
 
 
 def test_champions_whose_files_were_lost_are_registered_again(repository: Path) -> None:
