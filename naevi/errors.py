@@ -57,12 +57,17 @@ def exit_message(error: Exception) -> str | None:
     """Return the message for an error that a user can fix, or None for any other error."""
     if isinstance(error, UserError):
         return visible(cut(f"naevi: {error}", MAX_MESSAGE_CHARACTERS))
-    if isinstance(error, OSError) and error.errno in REMEDIES:
-        return visible(
-            f"naevi: can't read or write {error.filename or 'a file'}: {error.strerror}. "
-            f"Please {REMEDIES[error.errno]} and run the command again. No partial output was kept."
-        )
+    if problem := describe_file_error(error):
+        return visible(f"naevi: {problem} No partial output was kept.")
     return None
+
+
+def describe_file_error(error: Exception) -> str | None:
+    """Return sentences about an error of the file system that a user can fix, or None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in REMEDIES:
+        return None
+    place, remedy = error.filename or "a file", REMEDIES[error.errno]
+    return f"can't read or write {place}: {error.strerror}. Please {remedy} and run the command again."
 
 
 def check_inputs(paths: Iterable[Path]) -> None:

@@ -15,9 +15,9 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from naevi.errors import UserError, describe_error
 
-MIB = 2**20
+KIB, MIB = 2**10, 2**20
 MAX_FILE_BYTES = 512 * MIB  # of a file that is read whole
-MAX_YAML_BYTES = MIB
+MAX_YAML_BYTES = MIB // 2  # takes seconds to read
 MAX_YAML_NODES = 100_000  # after each alias was replaced by what it stands for
 
 # Read as text, so that an id such as 007 or NA stays what it is.
@@ -119,7 +119,7 @@ def parse_yaml(text: str, name: str) -> Any:
     Raises UserError if it isn't YAML, has more than MAX_YAML_BYTES, or would become more than MAX_YAML_NODES.
     """
     if len(text) > MAX_YAML_BYTES:
-        raise UserError(f"{name} is larger than {MAX_YAML_BYTES // MIB} MiB. Make it smaller.")
+        raise UserError(f"{name} is larger than {MAX_YAML_BYTES // KIB} KiB. Make it smaller.")
     try:
         if "*" in text:  # the events take as long as the values, and without aliases their number can't explode
             _check_aliases(text)

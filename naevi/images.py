@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from naevi.errors import UserError, describe_error
+from naevi.errors import UserError, describe_error, describe_file_error
 
 # The formats that are read, as Pillow names them, and the suffixes of their files. Nothing else is opened, whatever a
 # file's name is: for PostScript, Pillow would start another program.
@@ -98,6 +98,8 @@ def open_image(source: Path | bytes, name: str = "") -> Iterator[ImageFile]:
             f"{name} can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}."
         ) from error
     except Exception as error:  # a corrupt file makes Pillow raise anything, SyntaxError and TypeError included
+        if problem := describe_file_error(error):
+            raise UserError(problem) from error
         raise UserError(f"{name} can't be read as an image: {describe_error(error)}.") from error
 
 

@@ -222,10 +222,23 @@ def score_problems(scores: Mapping[str, Any], per_image: pd.DataFrame) -> list[s
     return problems
 
 
+def read_scores(metrics: Path, details: Path) -> dict[str, Any]:
+    """Return all scores of a result. Those of earlier versions are all in metrics.json, without a details.json."""
+    return merge_scores(read_json(metrics), read_json(details) if details.exists() else {})
+
+
+def merge_scores(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contents of metrics.json and details.json as one."""
+    merged = {**details, **metrics}
+    for name in metrics.keys() & details.keys():
+        merged[name] = details[name] | metrics[name]
+    return merged
+
+
 def result_fingerprint(
     config: Config, models: list[dict[str, Any]], scores: dict[str, Any], lacking: Iterable[str] = ()
 ) -> str:
-    """Return the fingerprint of a result: of its parameters, every model.json (with data and code) and metrics.json.
+    """Return the fingerprint of a result: of its parameters, every model.json (with data and code) and all scores.
 
     data.path and data.name are left out, because equal images in another folder or under another name give the same
     result. `lacking` are the keys that the record lacks. They are left out too, so an old result keeps its fingerprint.

@@ -28,16 +28,21 @@ class Workspace:
         self.reading_decisions = self.raw / "decisions.csv"  # decisions about files that can be read in several ways
         self.prepared = root / "data/prepared"  # the same at the training size, with the image table
         self.image_table = self.prepared / "lesions.csv"
-        self.checks = root / "data/checks"  # what preprocess noticed: tables for people, which no other stage reads
+        self.checks = root / "data/checks"  # what preprocess noticed, for people
         self.near_duplicates = self.checks / "near_duplicates.csv"
         self.vanished = self.checks / "vanished.csv"  # lesions too small for the training size
         self.suspicions = self.checks / "suspicions.csv"  # the scores behind the review page
+        self.statistics_source = self.checks / "data.json"  # decisions, warnings and statistics
         self.split = root / "data/split.csv"  # in git
         self.models = root / "data/models"  # one folder for each entry of cv.models
         self.predictor = root / "data/predictor"  # the model to use, with all that prediction needs
         self.predictions = root / "data/predictions"  # <id>.png (class indices) at native size
+        self.details_source = root / "data/details.json"  # all scores that metrics.json doesn't have
 
+        # Copies in git of data/checks/data.json and data/details.json, see dvc.yaml.
         self.data_statistics = root / "reports/data.json"
+        self.details = root / "reports/details.json"
+
         self.review_html = root / "reports/review.html"
         self.metrics = root / "reports/metrics.json"
         self.per_image = root / "reports/per_image.csv"

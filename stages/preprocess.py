@@ -1,7 +1,6 @@
 """Check every mask, resize images and masks to the training size, and write statistics and the review page."""
 
 from naevi.config import load_config
-from naevi.files import write_json
 from naevi.preprocessing.checks import check_data, write_checks
 from naevi.preprocessing.prepare import prepare
 from naevi.review.review import review_data
@@ -14,9 +13,9 @@ def main() -> None:
     config = load_config(workspace, "data.source", "data.classes", "preprocess")
     prepared = prepare(workspace, config.data, config.preprocess)
     statistics = check_data(workspace, prepared, config.preprocess)
-    write_json(workspace.data_statistics, statistics)
     tables = prepared.image_table, prepared.near_duplicates, prepared.vanished
-    write_checks(workspace, prepared, review_data(workspace, config.data, *tables, statistics))
+    suspicions = review_data(workspace, config.data, *tables, statistics)
+    write_checks(workspace, prepared, statistics, suspicions)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Tiny(NamedTuple):
     config: Config
     image_table: pd.DataFrame
     split: pd.DataFrame
-    statistics: dict[str, Any]  # the content of reports/data.json
+    statistics: dict[str, Any]  # the content of data.json
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

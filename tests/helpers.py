@@ -22,13 +22,14 @@ def lock_entries(workspace: Workspace, config: Config) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     scores = [workspace.metrics, workspace.per_image, workspace.curves]
     scores += [workspace.thresholds, workspace.reliability, workspace.risk_coverage]
+    copies = [workspace.data_statistics, workspace.details]
     outs = {
         "download": [workspace.raw],
-        "preprocess": [workspace.prepared, workspace.checks, workspace.review_html, workspace.data_statistics],
+        "preprocess": [workspace.prepared, workspace.checks, workspace.review_html],
         "split": [workspace.split],
         **{f"train@{name}": [workspace.model(name)] for name in config.model_names()},
-        "evaluate": [workspace.predictions, workspace.predictor, *scores],
-        "report": [workspace.report_html, workspace.figures, workspace.report_md],
+        "evaluate": [workspace.predictions, workspace.predictor, workspace.details_source, *scores],
+        "report": [workspace.report_html, workspace.figures, workspace.report_md, *copies],
     }
     deps = {"split": [workspace.image_table]}
     sections = {

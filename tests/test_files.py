@@ -122,7 +122,7 @@ def test_a_huge_yaml_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.yaml").open("wb") as file:
         file.truncate(20 * 2**30)
 
-    with pytest.raises(UserError, match=r"a\.yaml is larger than 1 MiB\. Make it smaller\.$"):
+    with pytest.raises(UserError, match=r"a\.yaml is larger than 512 KiB\. Make it smaller\.$"):
         read_yaml(tmp_path / "a.yaml")
 
 

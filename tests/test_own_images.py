@@ -19,9 +19,9 @@ from naevi.dataset import load_images
 from naevi.datasets.synthetic import synthetic_image
 from naevi.deploy.cutout import composite
 from naevi.experiments.demo import set_parameters
-from naevi.files import read_json
 from naevi.images import read_image, read_mask
 from naevi.models.storage import load_model
+from naevi.record import read_scores
 from tests import pipeline
 from tests.helpers import HERE
 
@@ -64,7 +64,7 @@ def repository(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_each_image_is_scored_for_each_class(repository: Path) -> None:
     rows = pd.read_csv(repository / HERE.per_image, dtype={"image_id": str})
-    scores = read_json(repository / HERE.metrics)
+    scores = read_scores(repository / HERE.metrics, repository / HERE.details)
 
     assert rows.image_id.tolist() == [f"{index:03}" for index in range(20) for _ in range(2)]
     assert rows["class"].tolist() == ["nevus", "melanoma"] * 20
@@ -132,8 +132,10 @@ def test_an_external_validation_has_the_same_files_and_scores(repository: Path, 
     assert rows.diagnosis.tolist() == expected.diagnosis.tolist()
     assert rows.tp.tolist() == expected.tp.tolist()
     assert rows.dice.to_numpy() == pytest.approx(expected.dice.to_numpy(), abs=1e-6, nan_ok=True)
-    scores = read_json(external / HERE.metrics)
-    assert set(read_json(repository / HERE.metrics)) - set(scores) == {"folds", "fold", "val"}
+    found, expected_names = (
+        set(read_scores(folder / HERE.metrics, folder / HERE.details)) for folder in (external, repository)
+    )
+    assert expected_names - found == {"folds", "fold", "val"}
     html = (external / HERE.report_html).read_text(encoding="utf-8")
     assert f"{len(test_ids)} images, scored at their native size by the model 1, which was trained on" in html
     assert (external / HERE.report_md).exists()

@@ -13,6 +13,7 @@ import pytest
 from naevi.config import Config
 from naevi.digests import path_md5
 from naevi.errors import UserError
+from naevi.evaluation.outputs import split_scores
 from naevi.files import write_csv, write_json
 from naevi.provenance import digest
 from naevi.record import (
@@ -20,6 +21,7 @@ from naevi.record import (
     check_result,
     content_problems,
     file_problems,
+    merge_scores,
     model_problems,
     parameter_problems,
     parse_lock,
@@ -264,6 +266,8 @@ def test_an_earlier_result_has_the_fingerprint_in_its_report() -> None:
     assert record_problems(record) == []
     assert "data.path" in record.lacking
     assert result_fingerprint(record.config, models, scores, record.lacking) == found.group(1)
+    again = merge_scores(*split_scores(scores))
+    assert result_fingerprint(record.config, models, again, record.lacking) == found.group(1)
 
 
 def test_a_stage_record_is_flat(workspace: Workspace) -> None:

@@ -28,11 +28,11 @@ from naevi.errors import UserError, check_inputs, check_output, shorten
 from naevi.evaluation.outputs import write_outputs
 from naevi.evaluation.scoring import per_image_table, score_images
 from naevi.evaluation.summary import summarize
-from naevi.files import atomic_folder, parse_yaml, read_bytes, write_json
+from naevi.files import atomic_folder, parse_yaml, read_bytes
 from naevi.inference.predictor import PredictorSettings, TrainingReading, read_predict_settings
 from naevi.inference.segmenter import Segmenter, open_segmenter
 from naevi.models.device import resolve_compute_settings
-from naevi.preprocessing.checks import check_data
+from naevi.preprocessing.checks import check_data, write_checks
 from naevi.preprocessing.prepare import Prepared, prepare
 from naevi.provenance import read_description
 from naevi.reporting.report import publish_report
@@ -121,8 +121,7 @@ def _score(
 ) -> None:
     """Score the model on the prepared images of a workspace, and write the results and the report."""
     image_table = prepared.image_table
-    workspace.data_statistics.parent.mkdir()
-    write_json(workspace.data_statistics, check_data(workspace, prepared, config.preprocess))
+    write_checks(workspace, prepared, check_data(workspace, prepared, config.preprocess), suspicions=None)
     with atomic_folder(workspace.predictions) as predictions:
         scores = score_images(segmenter, workspace, image_table.image_id.tolist(), keep=predictions)
     test = scores._replace(rows=per_image_table(scores.rows.assign(fold=description["item"]), image_table))

@@ -1,4 +1,4 @@
-"""Write metrics.json, per_image.csv and the tables behind the plots."""
+"""Write metrics.json, details.json, per_image.csv and the tables behind the plots."""
 
 from typing import Any
 
@@ -11,10 +11,18 @@ from naevi.files import write_csv, write_json
 from naevi.workspace import Workspace
 
 DIGITS = 6  # so that git shows what really changed
+# The scores in metrics.json: the few that people compare, because DVC shows each as a column. All others are details.
+HEADLINE: dict[str, tuple[str, ...]] = {
+    "images": (),
+    "failed": (),
+    "dice": ("mean", "low", "high", "p05"),
+    "iou": ("mean", "low", "high"),
+    "val": ("dice",),
+}
 
 
 def write_outputs(workspace: Workspace, test: ImageScores, scores: dict[str, Any], names: list[str]) -> None:
-    """Write the scores of tested images and their curves under reports/. `names` are those of the classes."""
+    """Write the scores of tested images and their curves. `names` are those of the classes."""
     workspace.metrics.parent.mkdir(parents=True, exist_ok=True)
     images = average_classes(test.rows)
     found = pool_images(test.rows).index  # a class that no mask and no prediction has would flatten the curves
@@ -25,7 +33,24 @@ def write_outputs(workspace: Workspace, test: ImageScores, scores: dict[str, Any
     write_csv(workspace.reliability, reliability, digits=DIGITS)
     write_csv(workspace.thresholds, thresholds, digits=DIGITS)
     write_csv(workspace.risk_coverage, risk_coverage_curve(images.confidence, images.dice), digits=DIGITS)
-    write_json(workspace.metrics, _rounded(scores))
+    metrics, details = split_scores(_rounded(scores))
+    write_json(workspace.metrics, metrics)
+    write_json(workspace.details_source, details)
+
+
+def split_scores(scores: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the content of metrics.json and that of details.json. `record.merge_scores` is the inverse."""
+    metrics: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    for name, value in scores.items():
+        if not isinstance(value, dict):
+            (metrics if name in HEADLINE else details)[name] = value
+            continue
+        for key, score in value.items():
+            (metrics if key in HEADLINE.get(name, ()) else details).setdefault(name, {})[key] = score
+        if not value:
+            details[name] = value
+    return metrics, details
 
 
 def _stack_classes(by_class: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Summarize the scores of many images: means, intervals and subgroups (metrics.json)."""
+"""Summarize the scores of many images: means, intervals and subgroups (metrics.json and details.json)."""
 
 from typing import Any
 
@@ -111,7 +111,7 @@ def summarize(test: pd.DataFrame, pixels: Counts, settings: EvaluateConfig) -> d
 def summarize_cross_validation(
     test: pd.DataFrame, pixels: Counts, validation: pd.DataFrame, settings: EvaluateConfig
 ) -> dict[str, Any]:
-    """Return the content of reports/metrics.json: that of `summarize`, with means of folds and validation images.
+    """Return what `summarize` returns, with means of folds and of validation images.
 
     `validation` has the columns of `test` without surface distances, and a row for each fold that used the image for
     validation. `val` and `fold` lack what no image has a score for.

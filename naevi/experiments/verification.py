@@ -192,7 +192,7 @@ def _copy_result(workspace: Workspace, revision: str, copy: Workspace) -> None:
     for path in result_files(copy, record.config):
         if path == copy.predictor and copy.relative(path) not in record.files:  # an older commit
             write_predictor(copy, record.config)
-        else:
+        elif path != copy.details or copy.relative(path) in record.files:  # older commits have none
             fetch(path)
 
 

@@ -1,4 +1,4 @@
-"""Report what preprocessing noticed about a data set: tables in data/checks, warnings, and reports/data.json."""
+"""Report what preprocessing noticed about a data set: tables in data/checks, warnings, and statistics."""
 
 import logging
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from naevi.config import PreprocessConfig
-from naevi.files import atomic_folder, write_csv
+from naevi.files import atomic_folder, write_csv, write_json
 from naevi.preprocessing.near_duplicates import near_duplicate_warnings
 from naevi.preprocessing.prepare import Prepared
 from naevi.preprocessing.statistics import statistics_by_diagnosis
@@ -17,19 +17,23 @@ from naevi.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
-def write_checks(workspace: Workspace, prepared: Prepared, suspicions: pd.DataFrame) -> None:
-    """Write data/checks: near_duplicates.csv, vanished.csv (lesions that are too small) and suspicions.csv.
+def write_checks(
+    workspace: Workspace, prepared: Prepared, statistics: dict[str, Any], suspicions: pd.DataFrame | None
+) -> None:
+    """Write data/checks: data.json, near_duplicates.csv, vanished.csv (lesions that are too small), suspicions.csv.
 
-    `suspicions` is the result of `review.suspicion.image_checks`.
+    `statistics` is the result of `check_data`, `suspicions` that of `review.suspicion.image_checks`, if there is one.
     """
     with atomic_folder(workspace.checks) as folder:
+        write_json(folder / workspace.statistics_source.name, statistics)
         write_csv(folder / workspace.near_duplicates.name, prepared.near_duplicates)
         write_csv(folder / workspace.vanished.name, prepared.vanished)
-        write_csv(folder / workspace.suspicions.name, suspicions)
+        if suspicions is not None:
+            write_csv(folder / workspace.suspicions.name, suspicions)
 
 
 def check_data(workspace: Workspace, prepared: Prepared, settings: PreprocessConfig) -> dict[str, Any]:
-    """Return the content of reports/data.json and print its warnings.
+    """Return the content of data.json and print its warnings.
 
     images, digest, near_duplicate_correlation, near_duplicates (number of pairs), decisions (of download and
     preprocess, see `tables.decision_table`), warnings, and statistics of all images and of each diagnosis.

@@ -1,6 +1,6 @@
-"""Write report.html, one offline file, and report.md, which git keeps.
+"""Write report.html, one offline file, report.md, and copies of data.json and details.json, which git keeps.
 
-Neither contains a date, host, commit or duration: the same result gives the same bytes.
+None contains a date, host, commit or duration: the same result gives the same bytes.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from naevi.config import Config
 from naevi.evaluation.calibration import risk_coverage_curve
 from naevi.evaluation.summary import average_classes
-from naevi.files import atomic_folder, read_json, write_text
+from naevi.files import atomic_folder, read_json, write_json, write_text
 from naevi.images import write_image
-from naevi.record import result_fingerprint
+from naevi.record import read_scores, result_fingerprint
 from naevi.rendering import plots
 from naevi.rendering.overlays import OUTCOMES
 from naevi.rendering.pages import environment
@@ -45,10 +45,11 @@ def shown_files(workspace: Workspace, config: Config) -> list[Path]:
     """Return the files and folders of a cross-validation that its report shows."""
     return [
         workspace.raw,
-        workspace.data_statistics,
+        workspace.checks,
         workspace.image_table,
         *(workspace.model(name) for name in config.model_names()),
         workspace.predictions,
+        workspace.details_source,
         workspace.metrics,
         workspace.per_image,
         workspace.curves,
@@ -69,6 +70,8 @@ def publish_report(
 
     `models` and `curves` are those of `ReportData`, `lacking` the parameters that were added after the result.
     """
+    write_json(workspace.data_statistics, read_json(workspace.statistics_source))
+    write_json(workspace.details, read_json(workspace.details_source))
     result = read_result(workspace, config, models, curves, lacking)
     examples = load_examples(select_examples(result.per_image), workspace.raw, workspace.predictions)
     write_report(workspace, result, examples)
@@ -82,7 +85,7 @@ def read_result(
     lacking: Iterable[str] = (),
 ) -> ReportData:
     """Return the data of the report from the files in the workspace."""
-    metrics = read_json(workspace.metrics)
+    metrics = read_scores(workspace.metrics, workspace.details)
     lock_file = find_lock_file(workspace)
     return ReportData(
         config=config,
@@ -105,6 +108,7 @@ def read_result(
 def _input_hashes(workspace: Workspace) -> dict[str, str]:
     paths = [
         workspace.metrics,
+        workspace.details,
         workspace.per_image,
         workspace.curves,  # an external validation has none
         workspace.reliability,

@@ -18,7 +18,7 @@ class ReportData:
 
     Attributes:
         config: the parameters of the run.
-        metrics: the content of metrics.json.
+        metrics: all scores, see `record.read_scores`.
         per_image: per_image.csv with one row for each image.
         curves: curves.csv, or None for an external validation, which tests one model on images from elsewhere.
         reliability: reliability.csv.

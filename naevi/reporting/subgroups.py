@@ -32,7 +32,7 @@ class Subgroup(NamedTuple):
         divided_by: the heading in SUBGROUP_LABELS.
         name: the name of the subgroup.
         details: more about it, to print after the name.
-        scores: its entry in metrics.json.
+        scores: its entry in the scores.
         failed: the number of failed images.
     """
 

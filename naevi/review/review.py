@@ -30,7 +30,7 @@ def review_data(
 
     A line on the terminal has the number of images for each reason.
 
-    `pairs` and `vanished` are the tables in data/checks, `statistics` is the content of reports/data.json.
+    `pairs` and `vanished` are the tables in data/checks, `statistics` is the content of data.json.
     """
     findings = [
         (item, f"{decision}.")

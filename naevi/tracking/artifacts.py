@@ -21,11 +21,23 @@ if TYPE_CHECKING:
 # The files that a run must have, by its kind.
 MODEL_FILES = ["model/model.json", "model/model.safetensors", "model/history.csv"]
 RESULT_FILES = ["metrics.json", "per_image.csv", "report.html", "report.md", "figures"]
+DETAILS = "details.json"  # results of earlier versions have none
+
+
+def score_files(tags: Mapping[str, str]) -> list[str]:
+    """Return the files with the scores of a result, from its tags."""
+    return ["metrics.json", "per_image.csv", *[DETAILS] * (md5_tag(DETAILS) in tags)]
+
+
+def md5_tag(file: str) -> str:
+    """Return the tag with the MD5 of a file in reports/. Results of earlier versions may lack it."""
+    return f"dvc.md5.reports.{file}"
 
 
 def has_files(client: "MlflowClient", run: "Run") -> bool:
     """Return whether all files of a FINISHED run exist. They aren't read, but `run_problems` reads them."""
-    expected, folder = (MODEL_FILES, "model") if run.data.tags["kind"] == "model" else (RESULT_FILES, None)
+    tags = run.data.tags
+    expected, folder = (MODEL_FILES, "model") if tags["kind"] == "model" else (_result_files(tags), None)
     found = {file.path for file in client.list_artifacts(run.info.run_id, folder)}
     return found.issuperset(expected) and all(has_model_files(client, model) for model in logged_models(run))
 
@@ -63,10 +75,15 @@ def run_problems(workspace: Workspace, run_id: str, md5s: Collection[str] = ()) 
     return problems
 
 
+def _result_files(tags: Mapping[str, str]) -> list[str]:
+    return list(dict.fromkeys([*RESULT_FILES, *score_files(tags)]))
+
+
 def _result_problems(folder: Path, run: "Run") -> list[str]:
-    if missing := [name for name in RESULT_FILES if not (folder / name).exists()]:
+    files = _result_files(run.data.tags)
+    if missing := [name for name in files if not (folder / name).exists()]:
         return [f"missing in {run.info.artifact_uri}: {', '.join(missing)}"]
-    md5s = {name: run.data.tags.get(f"dvc.md5.reports.{name}") for name in RESULT_FILES}
+    md5s = {name: run.data.tags.get(md5_tag(name)) for name in files}
     changed = [name for name, md5 in md5s.items() if md5 is not None and path_md5(Workspace(folder), name) != md5]
     if changed:
         return [f"{name} has changed" for name in changed]

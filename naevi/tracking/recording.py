@@ -49,7 +49,7 @@ class Result(NamedTuple):
     record: Record
     config: Config  # of the record
     models: list[dict[str, Any]]  # each model.json
-    scores: dict[str, Any]  # metrics.json
+    scores: dict[str, Any]  # all, see `record.read_scores`
 
     @property
     def data_set(self) -> str:
@@ -90,7 +90,10 @@ def record_result(
     test_ids = read_csv(workspace.per_image).image_id.unique().tolist()
     test_data = data_digest(read_csv(workspace.image_table), test_ids)
     client.log_inputs(run_id, [dataset_input(workspace, result.data_set, test_data, "test")])
-    for file in (workspace.report_html, workspace.report_md, workspace.metrics, workspace.per_image):
+    files = [workspace.report_html, workspace.report_md, workspace.metrics, workspace.per_image]
+    if workspace.details.exists():  # results of earlier versions have none
+        files.append(workspace.details)
+    for file in files:
         client.log_artifact(run_id, str(file))
     log_folder(workspace, client, run_id, workspace.figures, "figures")
     if "all" in config.model_names():

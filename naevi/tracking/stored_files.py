@@ -13,11 +13,11 @@ from urllib.parse import urlparse
 from naevi.config import flatten
 from naevi.digests import file_digest
 from naevi.errors import UserError
-from naevi.files import read_csv, read_json
+from naevi.files import read_csv
 from naevi.progress import progress
-from naevi.record import score_problems
+from naevi.record import read_scores, score_problems
 from naevi.tracking import store
-from naevi.tracking.artifacts import has_files, run_problems
+from naevi.tracking.artifacts import DETAILS, has_files, md5_tag, run_problems, score_files
 from naevi.tracking.model_keys import ModelKey, children_keys, model_key
 from naevi.tracking.store import FINISHED, finished_runs, search_runs, shorten_error, tracking_uri
 from naevi.workspace import Workspace
@@ -25,8 +25,6 @@ from naevi.workspace import Workspace
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-SCORES = ["metrics.json", "per_image.csv"]
 
 
 class DamagedRun(NamedTuple):
@@ -74,7 +72,7 @@ def restore_unreplaced(workspace: Workspace, runs: list[DamagedRun]) -> None:
 
 
 def metric_problems(logged: Mapping[str, float], scores: Mapping[str, float]) -> list[str]:
-    """Return which metrics in MLflow differ from the scores in metrics.json, as parts of a sentence."""
+    """Return which metrics in MLflow differ from the scores, as parts of a sentence."""
     return [
         f"the metric {key} is {logged.get(key, 'missing')} instead of {value}"
         for key, value in scores.items()
@@ -99,14 +97,15 @@ def _listing_problems(client: "MlflowClient", run: "Run") -> list[str]:
 
 
 def _score_problems(workspace: Workspace, run: "Run") -> list[str]:
-    """Return how the metrics of a result, its metrics.json and its per_image.csv contradict each other."""
+    """Return how the metrics of a result, its files with scores and its per_image.csv contradict each other."""
     with tempfile.TemporaryDirectory(prefix="naevi-") as folder:
-        metrics, per_image = (_download(workspace, run, name, folder) for name in SCORES)
-        for file in (metrics, per_image):
-            md5 = run.data.tags.get(f"dvc.md5.reports.{file.name}")  # results of earlier versions may lack it
+        files = [_download(workspace, run, name, folder) for name in score_files(run.data.tags)]
+        for file in files:
+            md5 = run.data.tags.get(md5_tag(file.name))
             if md5 is not None and md5 != file_digest(file, "md5"):
                 return [f"{file.name} has changed"]
-        scores = read_json(metrics)
+        metrics, per_image = files[:2]
+        scores = read_scores(metrics, Path(folder) / DETAILS)
         return metric_problems(run.data.metrics, flatten(scores)) or score_problems(scores, read_csv(per_image))
 
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from naevi.config import Config
 from naevi.errors import UserError
-from naevi.files import read_json
 from naevi.provenance import read_description
-from naevi.record import check_result, read_record, result_fingerprint
+from naevi.record import check_result, read_record, read_scores, result_fingerprint
 from naevi.tracking import store
 from naevi.tracking.artifacts import MODEL_FILES, has_files
 from naevi.tracking.model_keys import WEIGHTS_TAG, ModelKey
@@ -47,13 +46,17 @@ def current_experiment() -> DvcExperiment:
 
 
 def result_files(workspace: Workspace, config: Config) -> list[Path]:
-    """Return the files and folders that `sync_result` reads, besides dvc.lock and .dvcignore."""
+    """Return the files and folders that `sync_result` reads, besides dvc.lock and .dvcignore.
+
+    Results of earlier versions have no details.json.
+    """
     return [
         workspace.data_statistics,
         workspace.image_table,
         *(workspace.model(name) for name in config.model_names()),
         workspace.predictor,
         workspace.metrics,
+        workspace.details,
         workspace.per_image,
         workspace.curves,
         workspace.report_html,
@@ -76,7 +79,7 @@ def sync_result(workspace: Workspace, experiment: DvcExperiment, *, present: Con
     config = record.config
     check_result(workspace, record, present, result_files(workspace, config))
     models = [read_description(workspace.model(name)) for name in config.model_names()]
-    scores = read_json(workspace.metrics)
+    scores = read_scores(workspace.metrics, workspace.details)
     fingerprint = result_fingerprint(config, models, scores, record.lacking)
     result = Result(fingerprint, record, config, models, scores)
     client, experiment_id = store.connect(workspace)

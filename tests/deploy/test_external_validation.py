@@ -14,6 +14,7 @@ from naevi.deploy.external_validation import validate_model
 from naevi.errors import UserError
 from naevi.files import read_json
 from naevi.images import write_image
+from naevi.record import read_scores
 from naevi.workspace import Workspace
 from tests.datasets.image_files import encode, gray
 from tests.deploy.predictors import write_predictor
@@ -64,7 +65,7 @@ def test_scores_and_report_need_no_repository(clinic: Path) -> None:
     validate(clinic, "new/out", KEEP_EMPTY)
 
     out = Workspace(clinic / "new/out")
-    scores = read_json(out.metrics)
+    scores = read_scores(out.metrics, out.details)
     assert (scores["images"], scores["empty_masks"]) == (4, 1)
     assert pd.read_csv(out.per_image).diagnosis.tolist() == ["nevus", "nevus", "melanoma", "none"]
     assert read_json(out.data_statistics)["images"] == 4

@@ -15,11 +15,12 @@ from naevi.evaluation.outputs import write_outputs
 from naevi.evaluation.scoring import ImageScores, per_image_table, score_images
 from naevi.evaluation.summary import summarize, summarize_cross_validation
 from naevi.evaluation.surface_distance import SURFACE_SCORES
-from naevi.files import read_csv, read_json
+from naevi.files import read_csv
 from naevi.images import write_image, write_mask
 from naevi.inference.segmenter import Segmenter
 from naevi.models.build import NormalizedNetwork
 from naevi.models.device import ComputeSettings
+from naevi.record import read_scores
 from naevi.workspace import Workspace
 
 SETTINGS = EvaluateConfig(
@@ -147,9 +148,9 @@ def test_no_file_has_nan_in_it(three: ImageScores, tmp_path: Path) -> None:
 
     write_outputs(workspace, three, metrics, ["class 0", "class 1", "class 2"])
 
-    for path in (tmp_path / "reports").iterdir():
+    for path in [*(tmp_path / "reports").iterdir(), workspace.details_source]:
         assert "nan" not in path.read_text().lower(), path
-    assert json.dumps(read_json(workspace.metrics), allow_nan=False)
+    assert json.dumps(read_scores(workspace.metrics, workspace.details_source), allow_nan=False)
     again = summarize(read_csv(workspace.per_image), three.pixels, SETTINGS)
     assert leaves({key: metrics[key] for key in again}) == pytest.approx(leaves(again), abs=1e-6)
     assert len(read_csv(workspace.risk_coverage)) == 3

@@ -14,12 +14,13 @@ import torch
 from ruamel.yaml import YAML
 from torch import nn
 
-from naevi.config import Config
+from naevi.config import Config, flatten
 from naevi.dataset import image_ids, load_images
 from naevi.errors import UserError
 from naevi.evaluation import scoring
 from naevi.evaluation.calibration import dice_confidence
 from naevi.evaluation.cross_validation import cross_validate, learning_curves
+from naevi.evaluation.outputs import split_scores
 from naevi.evaluation.scoring import PER_IMAGE_COLUMNS, score_images
 from naevi.evaluation.surface_distance import SURFACE_SCORES, surface_distances
 from naevi.files import read_json, write_csv
@@ -32,6 +33,7 @@ from naevi.models.device import ComputeSettings
 from naevi.models.prediction import predict_probabilities, scale_pixels
 from naevi.models.storage import load_model, save_model
 from naevi.provenance import digest
+from naevi.record import merge_scores, read_scores
 from naevi.training import loop
 from naevi.training.checkpoint import Checkpoint
 from naevi.workspace import Workspace
@@ -153,7 +155,7 @@ def test_predictions_are_cleaned_as_params_say(measured: Measured) -> None:
 
 
 def test_metrics_are_means_over_the_table(measured: Measured) -> None:
-    figures, table = read_json(HERE.metrics), pd.read_csv(HERE.per_image)
+    figures, table = read_scores(HERE.metrics, HERE.details_source), pd.read_csv(HERE.per_image)
 
     assert figures["images"] == 20
     assert figures["folds"] == 2
@@ -250,11 +252,38 @@ def test_without_all_the_predictor_holds_no_model(measured: Measured) -> None:
         load_segmenter(workspace.predictor)
 
 
-def test_metrics_are_rounded_so_that_git_shows_what_moved(measured: Measured) -> None:
-    text = HERE.metrics.read_text()
+def test_dvc_shows_ten_figures_as_columns(measured: Measured) -> None:
+    """`dvc metrics show` and `dvc exp show` have a column for each number in metrics.json."""
+    assert list(flatten(read_json(HERE.metrics))) == [
+        "images",
+        "failed",
+        "dice.mean",
+        "dice.low",
+        "dice.high",
+        "dice.p05",
+        "iou.mean",
+        "iou.low",
+        "iou.high",
+        "val.dice",
+    ]
+
+
+def test_scores_are_split_without_loss() -> None:
+    scores = {"images": 2, "dice": {"mean": 0.5, "sd": 0.1}, "val": {}, "by_class": {"a.b": {"dice": 0.5}}, "folds": 2}
+
+    metrics, details = split_scores(scores)
+
+    assert metrics == {"images": 2, "dice": {"mean": 0.5}}
+    assert details == {"dice": {"sd": 0.1}, "val": {}, "by_class": {"a.b": {"dice": 0.5}}, "folds": 2}
+    assert merge_scores(metrics, details) == scores
+
+
+@pytest.mark.parametrize("file", [HERE.metrics, HERE.details_source])
+def test_scores_are_rounded_so_that_git_shows_what_moved(file: Path, measured: Measured) -> None:
+    text = file.read_text()
     numbers = [word for word in text.replace(",", " ").split() if "." in word]
 
     assert text.endswith("}\n")
     assert max(len(number.split(".")[1]) for number in numbers) <= 6
     assert "NaN" not in text
-    assert json.loads(text) == read_json(HERE.metrics)
+    assert json.loads(text) == read_json(file)

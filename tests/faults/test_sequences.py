@@ -19,6 +19,7 @@ from naevi.config import flatten
 from naevi.datasets.synthetic import synthetic_image
 from naevi.experiments.demo import set_parameters
 from naevi.files import read_json
+from naevi.record import read_scores
 from tests import pipeline
 from tests.helpers import HERE
 
@@ -48,7 +49,7 @@ CHANGED_MASKS = 2  # masks that are edited and restored, so there are four versi
 
 class Truth(NamedTuple):
     digest: str  # of the data set
-    scores: dict[str, float]  # metrics.json, flat
+    scores: dict[str, float]  # all, flat
 
 
 def write_own_images(folder: Path) -> None:
@@ -94,8 +95,9 @@ class References:
             # Without the run cache, so that every result is computed.
             shutil.rmtree(self.repository / ".dvc/cache/runs", ignore_errors=True)
             pipeline.run(self.repository, "dvc", "repro", "evaluate", MLFLOW_TRACKING_URI="sqlite:///reference.db")
-            digest = read_json(self.repository / HERE.data_statistics)["digest"]
-            self.known[key] = Truth(digest, flatten(read_json(self.repository / HERE.metrics)))
+            digest = read_json(self.repository / HERE.statistics_source)["digest"]
+            scores = read_scores(self.repository / HERE.metrics, self.repository / HERE.details_source)
+            self.known[key] = Truth(digest, flatten(scores))
         return self.known[key]
 
 

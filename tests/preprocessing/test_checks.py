@@ -1,4 +1,4 @@
-"""What preprocessing noticed is printed, in reports/data.json and in data/checks."""
+"""What preprocessing noticed is printed and in data/checks."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from naevi.files import read_json
 from naevi.preprocessing.checks import check_data, write_checks
 from naevi.tables import Decision, read_near_duplicates, read_vanished, write_decisions
 from naevi.workspace import Workspace
@@ -54,16 +55,18 @@ def test_each_finding_is_a_decision_with_its_parameter(workspace: Workspace, cap
 
 def test_the_tables_are_apart_from_what_training_reads(workspace: Workspace) -> None:
     prepared = prepare_all(workspace, settings_with(32, empty_masks="keep"))
-    write_checks(workspace, prepared, SUSPICIONS)
+    write_checks(workspace, prepared, {"images": 4}, SUSPICIONS)
 
     assert sorted(path.name for path in workspace.prepared.iterdir()) == ["images", "lesions.csv", "masks"]
     assert sorted(path.name for path in workspace.checks.iterdir()) == [
+        "data.json",
         "near_duplicates.csv",
         "suspicions.csv",
         "vanished.csv",
     ]
     assert read_near_duplicates(workspace).to_dict("records") == [{"first": "a", "second": "b", "correlation": 1.0}]
     assert read_vanished(workspace).image_id.tolist() == ["c"]
+    assert read_json(workspace.statistics_source) == {"images": 4}
 
 
 def test_the_search_for_near_duplicates_can_be_turned_off(workspace: Workspace) -> None:

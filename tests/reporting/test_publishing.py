@@ -10,6 +10,7 @@ import pytest
 
 from naevi.config import Config
 from naevi.errors import UserError
+from naevi.evaluation.outputs import split_scores
 from naevi.files import write_csv, write_json
 from naevi.provenance import read_description
 from naevi.record import result_fingerprint
@@ -58,8 +59,11 @@ def write_inputs(result: ReportData, tiny: Tiny, predictions: Path) -> None:
         history = result.curves[result.curves.model == model["item"]].drop(columns="model")
         write_csv(folder / "history.csv", history)
     HERE.metrics.parent.mkdir()
-    write_json(HERE.metrics, result.metrics)
-    write_json(HERE.data_statistics, result.statistics)
+    metrics, details = split_scores(result.metrics)
+    write_json(HERE.metrics, metrics)
+    write_json(HERE.details_source, details)
+    HERE.checks.mkdir()
+    write_json(HERE.statistics_source, result.statistics)
     for path, rows in (
         (HERE.per_image, result.per_image),
         (HERE.curves, result.curves),
@@ -87,7 +91,9 @@ def test_the_stage_reads_what_the_others_wrote(
     html, markdown = (path.read_text(encoding="utf-8") for path in (HERE.report_html, HERE.report_md))
     assert fingerprint in html
     assert fingerprint in markdown
-    for path in (HERE.metrics, HERE.per_image, HERE.curves, HERE.image_table, HERE.data_statistics):
+    assert HERE.details.read_bytes() == HERE.details_source.read_bytes()
+    assert HERE.data_statistics.read_bytes() == HERE.statistics_source.read_bytes()
+    for path in (HERE.metrics, HERE.details, HERE.per_image, HERE.curves, HERE.image_table, HERE.data_statistics):
         assert f"| `{path.as_posix()}` | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |" in markdown
 
 

@@ -50,6 +50,7 @@ def result(workspace: Workspace, config: Config) -> Workspace:
     write_json(workspace.predictor / "predict.json", {})
     write_json(workspace.data_statistics, {"digest": "da7a"})
     write_json(workspace.metrics, {"images": 2, "dice": {"mean": 0.5}, "iou": {"mean": 0.375}})
+    write_json(workspace.details, {"dice": {"median": 0.5}, "unscored": 0})
     scores = {"image_id": ["007", "NA"], "class": "lesion", "fold": [0, 1], "dice": [0.25, 0.75], "iou": [0.15, 0.6]}
     write_csv(workspace.per_image, pd.DataFrame(scores))
     write_csv(workspace.image_table, pd.DataFrame({"image_id": ["NA", "007"], "sha256": ["a", "b"]}))
@@ -106,11 +107,18 @@ def test_a_result_is_logged_with_its_models(result: Workspace, config: Config) -
     assert parent.data.tags["dvc.md5.data.models.0"] == path_md5(result, "data/models/0")
     assert (parent.data.tags["dataset"], parent.data.tags["data"]) == ("phantoms", "da7a")
     assert parent.data.tags["children"].split() == [run.data.tags["fingerprint"] for run in children]
-    assert parent.data.metrics == {"images": 2.0, "dice.mean": 0.5, "iou.mean": 0.375}
+    assert parent.data.metrics == {"images": 2, "dice.mean": 0.5, "iou.mean": 0.375, "dice.median": 0.5, "unscored": 0}
     assert parent.data.params["split.folds"] == "2"
     (data,) = parent.inputs.dataset_inputs
     assert (data.dataset.digest, data.dataset.profile) == (digest({"007": "b", "NA": "a"})[:32], '{"images": 2}')
-    assert files(result, parent) == {"report.html", "report.md", "metrics.json", "per_image.csv", "figures"}
+    assert files(result, parent) == {
+        "report.html",
+        "report.md",
+        "metrics.json",
+        "details.json",
+        "per_image.csv",
+        "figures",
+    }
     assert files(result, parent, "figures") == {"figures/dice.png"}
     assert [run.data.tags["item"] for run in children] == ["0", "1"]
     for child in children:
@@ -338,7 +346,8 @@ def test_an_earlier_result_keeps_its_parameters(result: Workspace, config: Confi
             stage["params"]["params.yaml"].get("data", {}).pop(key, None)
     result.lock.write_text(json.dumps(lock), encoding="utf-8")
     write_json(result.data_statistics, {})
-    lock["stages"]["preprocess"]["outs"][-1]["md5"] = path_md5(result, "reports/data.json")
+    (entry,) = (out for out in lock["stages"]["report"]["outs"] if out["path"] == "reports/data.json")
+    entry["md5"] = path_md5(result, "reports/data.json")
     result.lock.write_text(json.dumps(lock), encoding="utf-8")
 
     sync_result(result, NO_EXPERIMENT, present=None)
@@ -379,5 +388,5 @@ def test_damaged_files_of_runs_are_found(result: Workspace, config: Config) -> N
 
     shutil.rmtree(folder)
     assert run_problems(result, parent.info.run_id) == [
-        f"missing in {folder.as_uri()}: metrics.json, per_image.csv, report.html, report.md, figures"
+        f"missing in {folder.as_uri()}: metrics.json, per_image.csv, report.html, report.md, figures, details.json"
     ]
