@@ -224,10 +224,12 @@ def verify(commits: int, data: bool) -> None:
 
 @command("naevi ui --port 5001")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free port from 5000 on.")
-def ui(port: int | None) -> None:
+@click.option("--browser/--no-browser", "show", default=True, help="Open a browser if there is a display.")
+def ui(port: int | None, show: bool) -> None:
     """Open MLflow's pages on the results.
 
-    If MLFLOW_TRACKING_URI names a server, its address is printed and nothing is started.
+    They are sorted by Dice, with a column for each parameter in which they differ. If MLFLOW_TRACKING_URI names a
+    server, its address is printed and nothing is started.
     """
     from naevi.experiments.promotion import describe_lost_champion
     from naevi.tracking.registry import restore_versions
@@ -240,7 +242,7 @@ def ui(port: int | None) -> None:
         click.echo(describe_lost_champion(workspace), err=True, nl=False)
     except UserError as error:  # such as an invalid params.yaml, which the pages don't need
         click.echo(exit_message(error), err=True)
-    open_ui(workspace, port)
+    open_ui(workspace, port, show=show)
 
 
 @command("naevi serve --model models:/ph2@champion --port 5001")

@@ -160,11 +160,14 @@ def get_or_none(call: Callable[[], T]) -> T | None:
 
 
 def search_runs(client: "MlflowClient", experiment_id: str, condition: str) -> "Iterator[Run]":
-    """Yield all runs that meet a condition in MLflow's filter syntax, the oldest first."""
+    """Yield all runs that meet a condition in MLflow's filter syntax, the oldest first.
+
+    Runs of someone else in the same experiment, which lack our tags, are left out.
+    """
     token = None
     while token != "":
         page = client.search_runs([experiment_id], condition, order_by=["attributes.start_time ASC"], page_token=token)
-        yield from page
+        yield from (run for run in page if {"kind", "fingerprint"} <= run.data.tags.keys())
         token = page.token or ""
 
 

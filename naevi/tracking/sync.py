@@ -22,6 +22,7 @@ from naevi.tracking.artifacts import MODEL_FILES, has_files
 from naevi.tracking.model_keys import WEIGHTS_TAG, ModelKey
 from naevi.tracking.recording import Result, record_model, record_result
 from naevi.tracking.store import close_stale_runs, finished_runs, get_or_none, store_lock
+from naevi.tracking.view import write_views
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def sync_result(workspace: Workspace, experiment: DvcExperiment, *, present: Con
     with store_lock(workspace):
         for _ in range(MAX_ATTEMPTS):
             if _sync_runs(workspace, client, experiment_id, result, experiment):
+                write_views(client, experiment_id)
                 return
     raise UserError("Other processes kept changing this result in MLflow. Run `dvc repro -s -f track` again.")
 

@@ -2,29 +2,34 @@
 
 import os
 import socket
+import subprocess
 import sys
 
 from naevi.errors import UserError
-from naevi.tracking import store
+from naevi.tracking import browser, store, view
 from naevi.tracking.creation import sqlite_uri
 from naevi.tracking.store import tracking_uri
 from naevi.workspace import Workspace
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 5000, 100  # how many ports are tried
-RESULTS = "#/experiments/{experiment}/runs?searchFilter=tags.kind%3D%27result%27"
 
 
-def open_ui(workspace: Workspace, port: int | None) -> None:
-    """Print the address of the results, and start MLflow's server on this port, by default the first free one.
+def open_ui(workspace: Workspace, port: int | None, *, show: bool) -> None:
+    """Print the addresses of the results, and start MLflow's server on this port, by default the first free one.
 
-    The server replaces this process. If MLFLOW_TRACKING_URI names a server, nothing is started.
+    The server replaces this process. If MLFLOW_TRACKING_URI names a server, nothing is started. With `show`, a browser
+    opens on the results if there is a display.
 
     Raises UserError if the store can't be opened or the port is in use.
     """
-    _, experiment = store.connect(workspace)
-    uri, page = tracking_uri(workspace), RESULTS.format(experiment=experiment)
+    client, experiment = store.connect(workspace)
+    view.write_views(client, experiment)
+    results, curves = (page.format(experiment=experiment) for page in (view.RESULTS_PAGE, view.CURVES_PAGE))
+    uri = tracking_uri(workspace)
     if uri.startswith(("http:", "https:")):
-        print(f"MLFLOW_TRACKING_URI names a server, so none is started. The results are at {uri.rstrip('/')}/{page}")
+        server = uri.rstrip("/")
+        print("MLFLOW_TRACKING_URI names a server, so none is started.")
+        print(f"Results: {server}/{results}\nLearning curves: {server}/{curves}")
         return
     if uri == sqlite_uri(workspace.mlflow_database):
         os.chdir(workspace.main_repository)
@@ -33,7 +38,11 @@ def open_ui(workspace: Workspace, port: int | None) -> None:
         port = free_port()
     else:
         check_port(port)
-    print(f"When the server is up, the results are at http://{HOST}:{port}/{page}", flush=True)
+    server = f"http://{HOST}:{port}"
+    print("The pages are up as soon as the server has started.")
+    print(f"Results: {server}/{results}\nLearning curves: {server}/{curves}", flush=True)
+    if show and browser.has_display():  # by a process of its own, because the server replaces this one
+        subprocess.Popen([sys.executable, "-m", browser.__name__, f"{server}/{results}"])
     command = ["mlflow", "ui", "--workers", "1", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(sys.executable, [sys.executable, "-m", *command])

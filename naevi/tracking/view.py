@@ -1,4 +1,4 @@
-"""The view in which MLflow's pages open: all results by Dice, with the parameters in which they differ.
+"""The views in which MLflow's pages open: all results by Dice, and the learning curves of all models.
 
 MLflow's pages read a shared view from a tag of the experiment, in JSON of their own (tried with 3.17.2).
 """
@@ -12,42 +12,57 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-NAME = "naevi"
-TAG = f"mlflow.sharedViewState.{NAME}"
-PAGE = f"#/experiments/{{experiment}}/runs?workflowType=machine_learning&viewStateShareKey={NAME}"
-SCORES = ["dice.mean", "dice.low", "dice.high", "iou.mean", "val.dice", "failed"]
+TAG = "mlflow.sharedViewState."
+RESULTS_VIEW, CURVES_VIEW = "naevi", "naevi-curves"
+PAGE = "#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey="
+RESULTS_PAGE = PAGE + RESULTS_VIEW
+CURVES_PAGE = f"{PAGE}{CURVES_VIEW}&compareRunsMode=CHART"
+RESULTS, MODELS = "tags.kind = 'result'", "tags.kind = 'model'"
+CURVES = ["val_dice", "val_iou", "train_loss"]
+FIRST_SCORES, LAST_SCORES = ["dice.mean", "iou.mean"], ["val.dice", "failed"]
 MAX_PARAMETERS = 8  # as columns; a screen has no room for more
-RESULTS = "tags.kind = 'result'"
+SCORE_PX, PARAMETER_PX = 90, 130  # widths of columns
 
 
-def write_view(client: "MlflowClient", experiment_id: str) -> None:
-    """Make the results of an experiment the view in which its page opens."""
+def write_views(client: "MlflowClient", experiment_id: str) -> None:
+    """Save both views in the experiment. That of the results has a column for each parameter in which they differ."""
     results = list(search_runs(client, experiment_id, f"{RESULTS} and {FINISHED}"))
-    client.set_experiment_tag(experiment_id, TAG, json.dumps(_view_state(differing_parameters(results))))
+    views = {RESULTS_VIEW: _results_view(differing_parameters(results)), CURVES_VIEW: _curves_view()}
+    for name, view in views.items():
+        client.set_experiment_tag(experiment_id, TAG + name, json.dumps(view))
 
 
 def differing_parameters(runs: "list[Run]") -> list[str]:
     """Return the parameters that don't have the same value in all runs, sorted, the first MAX_PARAMETERS of them."""
-    values: dict[str, set[str | None]] = {}
-    for name in {name for run in runs for name in run.data.params}:
-        values[name] = {run.data.params.get(name) for run in runs}
-    return sorted(name for name, found in values.items() if len(found) > 1)[:MAX_PARAMETERS]
+    names = sorted({name for run in runs for name in run.data.params})
+    return [name for name in names if len({run.data.params.get(name) for run in runs}) > 1][:MAX_PARAMETERS]
 
 
-def _view_state(parameters: list[str]) -> dict[str, Any]:
-    columns = [f"metrics.`{name}`" for name in SCORES] + [f"params.`{name}`" for name in parameters]
-    return {
-        "searchFilter": RESULTS,
-        "orderByKey": "metrics.`dice.mean`",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs",
-        "datasetsFilter": [],
-        "selectedColumns": columns,
-        "columnOrder": [],
-        "runsExpanded": {},
-        "runsPinned": [],
-        "runsHidden": [],
-        "groupBy": None,
+def _results_view(parameters: list[str]) -> dict[str, Any]:
+    widths = (
+        {_column("metrics", name): SCORE_PX for name in FIRST_SCORES}
+        | {_column("params", name): PARAMETER_PX for name in parameters}
+        | {_column("metrics", name): SCORE_PX for name in LAST_SCORES}
+    )
+    columns = {"selectedColumns": list(widths), "columnOrder": list(widths), "columnWidths": widths}
+    return _view(RESULTS, _column("metrics", FIRST_SCORES[0])) | columns
+
+
+def _curves_view() -> dict[str, Any]:
+    section = {"uuid": CURVES_VIEW, "name": "Learning curves", "display": True}
+    line = {"type": "LINE", "metricSectionId": CURVES_VIEW, "lineSmoothness": 0}
+    charts = [line | {"uuid": name, "metricKey": name, "selectedMetricKeys": [name]} for name in CURVES]
+    return _view(MODELS, _column("attributes", "Created")) | {
+        "compareRunCharts": charts,
+        "compareRunSections": [section],
     }
+
+
+def _view(search: str, order: str) -> dict[str, Any]:
+    """Return a view of the runs that meet a condition, the highest first."""
+    return {"searchFilter": search, "orderByKey": order, "orderByAsc": False, "startTime": "ALL"}
+
+
+def _column(kind: str, name: str) -> str:
+    """Return the name that MLflow's pages give a column."""
+    return f"{kind}.`{name}`"

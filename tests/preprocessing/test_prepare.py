@@ -151,7 +151,9 @@ def test_a_missing_file_is_an_error(tmp_path: Path, subfolder: str) -> None:
     workspace = write_raw(tmp_path, {"a": (NOISE, LEFT)})
     (workspace.raw / subfolder / "a.png").unlink()
 
-    with pytest.raises(UserError, match=rf"^can't read or write .*/{subfolder}/a\.png: No such file or directory\. Please restore"):
+    with pytest.raises(
+        UserError, match=rf"^can't read or write .*/{subfolder}/a\.png: No such file or directory\. Please restore"
+    ):
         prepare_raw(workspace)
 
 

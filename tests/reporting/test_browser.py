@@ -3,21 +3,15 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from naevi.reporting.result import ReportData
+from tests.browser import load, needs_browser
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed"),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 # The first script on the page records errors.
 WATCH = """<script>
@@ -97,18 +91,8 @@ def open_page(page: str, folder: Path, size: str = "1280,900") -> dict[str, Any]
     file = folder / "page.html"
     text = page.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"{USE}</body>", 1)
     file.write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [
-            str(BROWSER),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={size}"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:1", "--no-first-run"),
-            *("--enable-logging=stderr", "--v=0", f"--user-data-dir={folder / 'profile'}"),
-            *("--virtual-time-budget=20000", "--dump-dom", file.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    offline = ("--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:1")
+    done = load(file.as_uri(), folder, size, *offline)
     match = re.search(r'<pre id="findings">(.*?)</pre>', done.stdout, re.DOTALL)
     assert match, done.stderr[-2000:]
     findings: dict[str, Any] = json.loads(html.unescape(match[1]))

@@ -7,9 +7,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
-from naevi.reporting.data_checks import PH2_CITATION
-
 from naevi.config import Config
+from naevi.reporting.data_checks import PH2_CITATION
 from naevi.reporting.literature import PH2_RESULTS
 from naevi.reporting.result import ReportData
 from naevi.reporting.selection import ExampleImage

@@ -32,7 +32,8 @@ Overrides = dict[str, Any]
 def add_result(workspace: Workspace, dice: float) -> str:
     """Log a FINISHED result with one image and an MLflow model; return the run's id."""
     client, experiment = store.connect(workspace)
-    tags = {"kind": "result", "dataset": "moles", "data": "da7a", "dvc.md5.data.raw": "f01de2.dir"}
+    tags = {"kind": "result", "fingerprint": str(dice), "dataset": "moles", "data": "da7a"}
+    tags["dvc.md5.data.raw"] = "f01de2.dir"
     run_id = str(client.create_run(experiment, tags=tags, run_name=f"Dice {dice}").info.run_id)
     client.log_param(run_id, "data.source", "folder")
     file = workspace.root / workspace.per_image.name

@@ -83,8 +83,8 @@ def test_only_runs_whose_process_has_ended_are_stale(workspace: Workspace) -> No
         "another host": f"not-{socket.gethostname()} {number} 1.0",
     }
     for name, process in processes.items():
-        client.create_run(experiment, tags={"process": process, "fingerprint": name}, run_name=name)
-    client.create_run(experiment, run_name="no tag")
+        client.create_run(experiment, tags={"kind": "model", "process": process, "fingerprint": name}, run_name=name)
+    client.create_run(experiment, tags={"kind": "model", "fingerprint": "early"}, run_name="no tag")
 
     assert close_stale_runs(client, experiment, "its number, used before") == (["its number, used before"], [])
     closed, alive = close_stale_runs(client, experiment)
@@ -93,6 +93,17 @@ def test_only_runs_whose_process_has_ended_are_stale(workspace: Workspace) -> No
     assert sorted(alive) == ["another host", "this process"]
     found = {str(run.info.run_name) for run in search_runs(client, experiment, "attributes.status = 'KILLED'")}
     assert found == {"its number, used before", "no such process", "no tag"}
+
+
+def test_runs_of_someone_else_are_left_alone(workspace: Workspace) -> None:
+    """Anyone can log runs into the experiment, such as from a notebook."""
+    client, experiment = store.connect(workspace)
+    running, finished = (client.create_run(experiment).info.run_id for _ in range(2))
+    client.set_terminated(finished)
+
+    assert close_stale_runs(client, experiment) == ([], [])
+    assert stored_results(workspace) == {}
+    assert client.get_run(running).info.status == "RUNNING"
 
 
 def test_a_stored_result_has_its_duplicates_and_counts_its_missing_models(workspace: Workspace) -> None:

@@ -26,7 +26,7 @@ def test_a_port_in_use_is_passed_over_or_named(workspace: Workspace, monkeypatch
 
         assert free_port() > taken
         with pytest.raises(UserError, match=rf"^Port {taken} is in use\. Choose another one with --port\.$"):
-            open_ui(workspace, taken)
+            open_ui(workspace, taken, show=False)
         with pytest.raises(UserError, match=rf"^Port {taken} is in use"):
             serve(workspace, "models:/moles@champion", taken)
 
@@ -43,11 +43,11 @@ def test_with_a_server_nothing_is_started(small_repository: Path, tmp_path: Path
     with pipeline.mlflow_server(folder, "sqlite:///mlflow.db", "--artifacts-destination", "artifacts") as address:
         printed = pipeline.run(folder, "naevi", "ui", MLFLOW_TRACKING_URI=address)
 
-    problem, line = printed.rsplit("\n", 2)[:2]
+    problem, line, results, curves = printed.splitlines()[-4:]
     assert problem.startswith("naevi: params.yaml")
-    assert line.startswith(
-        f"MLFLOW_TRACKING_URI names a server, so none is started. The results are at {address}/#/experiments/"
-    )
+    assert line == "MLFLOW_TRACKING_URI names a server, so none is started."
+    assert results.startswith(f"Results: {address}/#/experiments/")
+    assert curves.startswith(f"Learning curves: {address}/#/experiments/")
 
 
 def test_the_printed_address_answers(small_repository: Path, tmp_path: Path) -> None:
@@ -61,6 +61,6 @@ def test_the_printed_address_answers(small_repository: Path, tmp_path: Path) -> 
             .values()
         )
 
-    page = f"{address}/#/experiments/{experiment['experiment_id']}/runs?searchFilter=tags.kind%3D%27result%27"
-    assert f"When the server is up, the results are at {page}\n" in (folder / "log").read_text(encoding="utf-8")
+    page = f"{address}/#/experiments/{experiment['experiment_id']}/runs?workflowType=machine_learning&viewStateShareKey"
+    assert f"\nResults: {page}=naevi\n" in (folder / "log").read_text(encoding="utf-8")
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
