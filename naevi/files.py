@@ -1,8 +1,10 @@
 """Write files and folders atomically; read and write CSV, JSON and YAML."""
 
 import io
+import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,9 @@ from naevi.errors import UserError, describe_error
 
 KIB, MIB = 2**10, 2**20
 MAX_FILE_BYTES = 512 * MIB  # of a file that is read whole
-MAX_YAML_BYTES = MIB // 2  # takes seconds to read
-MAX_YAML_NODES = 100_000  # after each alias was replaced by what it stands for
+MAX_YAML_BYTES = MIB // 2
+MAX_YAML_NODES = 100_000  # also after each alias was replaced by what it stands for; these take seconds to read
+MAX_YAML_DEPTH = 100  # of brackets
 
 # Read as text, so that an id such as 007 or NA stays what it is.
 TEXT_COLUMNS = dict.fromkeys(
@@ -116,16 +119,27 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, name: str) -> Any:
     """Return the content of YAML 1.2. `name` says in messages where it is from.
 
-    Raises UserError if it isn't YAML, has more than MAX_YAML_BYTES, or would become more than MAX_YAML_NODES.
+    Raises UserError if it isn't YAML, has more than MAX_YAML_BYTES, would become more than MAX_YAML_NODES, or has more
+    than MAX_YAML_DEPTH brackets in each other. Both are counted in the text, including its comments.
     """
     if len(text) > MAX_YAML_BYTES:
         raise UserError(f"{name} is larger than {MAX_YAML_BYTES // KIB} KiB. Make it smaller.")
     try:
+        _check_signs(text)
         if "*" in text:  # the events take as long as the values, and without aliases their number can't explode
             _check_aliases(text)
         return YAML(typ="safe").load(text)
     except Exception as error:  # YAML makes ruamel raise anything, such as RecursionError, ValueError and TypeError
         raise UserError(f"{name} is not YAML: {describe_error(error)[:300]}. Correct it.") from error
+
+
+def _check_signs(text: str) -> None:
+    """Raise ValueError for text with too many signs that begin or end values, or too many open brackets."""
+    if sum(map(text.count, "\n,:[{")) > MAX_YAML_NODES:
+        raise ValueError(f"it has more than {MAX_YAML_NODES} lines and values")
+    brackets = ({"[": 1, "{": 1}.get(sign, -1) for sign in re.findall(r"[][{}]", text))
+    if max(itertools.accumulate(brackets), default=0) > MAX_YAML_DEPTH:
+        raise ValueError(f"it has more than {MAX_YAML_DEPTH} brackets in each other")
 
 
 def _check_aliases(text: str) -> None:
