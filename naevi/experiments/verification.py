@@ -9,6 +9,7 @@ from naevi.experiments.data_verification import verify_data
 from naevi.experiments.repository import experiment_revisions, run_command, text_at
 from naevi.record import MAX_PROBLEMS, read_record
 from naevi.tracking.registry import restore_versions
+from naevi.tracking.source import RESULT_COMMIT
 from naevi.tracking.store import StoredResult, close_stale_runs, connect, delete_run, set_tag, stored_results
 from naevi.tracking.stored_files import DamagedRun, damaged_runs, restore_unreplaced
 from naevi.tracking.sync import DvcExperiment, result_files, sync_result
@@ -141,7 +142,7 @@ def _find_incomplete(workspace: Workspace, results: dict[str, dict[str, str]]) -
 def _remove_duplicates(
     workspace: Workspace, results: dict[str, dict[str, str]], stored: dict[str, StoredResult]
 ) -> list[str]:
-    """Keep one run of each result, tagged with the names of all its experiments; return messages about changes."""
+    """Keep one run of each result, tagged with its commit and its experiments; return messages about changes."""
     messages = []
     for fingerprint, result in stored.items():
         for duplicate in result.runs[1:]:
@@ -149,6 +150,9 @@ def _remove_duplicates(
             messages.append(f"{result.name}: recorded twice. Run {duplicate} was deleted.")
         revisions = results.get(fingerprint, {})
         experiments = [name for name, revision in revisions.items() if _is_experiment(name, revision)]
+        commits = [revision for name, revision in revisions.items() if not _is_experiment(name, revision)]
+        if commits and not result.commit:
+            set_tag(workspace, result.runs[0], RESULT_COMMIT, commits[-1])
         if missing := [name for name in experiments if name not in result.experiments]:
             set_tag(workspace, result.runs[0], "dvc.experiments", " ".join([*result.experiments, *missing]))
             messages.append(f"{result.name}: added the experiment names {first_ten(missing)}.")

@@ -20,6 +20,7 @@ from naevi.provenance import read_description
 from naevi.tracking import store
 from naevi.tracking.model_keys import WEIGHTS_TAG
 from naevi.tracking.runs import create_model_run, log_folder, log_history, now_ms
+from naevi.tracking.source import BASELINE
 from naevi.tracking.store import close_stale_runs, finished_runs, shorten_error
 from naevi.workspace import Workspace
 
@@ -145,7 +146,8 @@ def _open_run(workspace: Workspace, origin: dict[str, Any]) -> "tuple[MlflowClie
     close_stale_runs(client, experiment_id, origin["fingerprint"])
     if finished_runs(client, experiment_id, origin["fingerprint"]):
         return None
-    return client, create_model_run(workspace, client, experiment_id, origin, origin["dataset"])
+    baseline = os.environ.get(BASELINE, "")
+    return client, create_model_run(workspace, client, experiment_id, origin, origin["dataset"], baseline)
 
 
 def _contact_sheet(validation: ValidationPart, predictions: Pixels) -> Pixels:

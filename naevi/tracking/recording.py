@@ -3,7 +3,6 @@
 import importlib.metadata
 import logging
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,17 +11,32 @@ import pandas as pd
 
 from naevi.config import Config, flatten
 from naevi.digests import folder_files
+from naevi.errors import shorten
 from naevi.files import read_csv, read_json
 from naevi.provenance import data_digest
 from naevi.record import Record, parameters_without
 from naevi.tracking.model_keys import WEIGHTS_TAG, children_tags
-from naevi.tracking.runs import create_model_run, dataset_input, log_folder, log_history, log_params, now_ms, run_tags
+from naevi.tracking.runs import (
+    RESTORED,
+    create_model_run,
+    dataset_input,
+    log_folder,
+    log_history,
+    log_params,
+    now_ms,
+    run_tags,
+)
+from naevi.tracking.source import head_commit
+from naevi.tracking.store import FINISHED, search_runs
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
+
+ARCHITECTURE = "model.architecture"
+MAX_DIFFERENCES = 3  # in the name of a run
 
 # Libraries that `serving` imports, directly or through others that don't declare them.
 SERVING_REQUIREMENTS = [
@@ -58,12 +72,17 @@ class Result(NamedTuple):
 
 
 def record_model(
-    workspace: Workspace, client: "MlflowClient", experiment_id: str, origin: dict[str, Any], data_set: str
+    workspace: Workspace,
+    client: "MlflowClient",
+    experiment_id: str,
+    origin: dict[str, Any],
+    data_set: str,
+    baseline: str,
 ) -> str:
     """Log a model from its files, because DVC restored it or its run was lost. Return the run's id."""
     folder = workspace.model(origin["item"])
-    run_id = create_model_run(workspace, client, experiment_id, origin, data_set)
-    client.set_tag(run_id, "restored", "true")  # its times are those of this logging
+    run_id = create_model_run(workspace, client, experiment_id, origin, data_set, baseline)
+    client.set_tag(run_id, RESTORED, "true")  # its times are those of this logging
     history = pd.read_csv(folder / "history.csv").to_dict("records")
     log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history], now_ms())
     log_folder(workspace, client, run_id, folder, "model")
@@ -76,12 +95,15 @@ def record_model(
 def record_result(
     workspace: Workspace, client: "MlflowClient", experiment_id: str, result: Result, name: str, baseline: str
 ) -> str:
-    """Log a result from its files and return the run's id. The baseline is git's HEAD if it is empty."""
+    """Log a result from its files and return the run's id. `name` is that of its DVC experiment, "" without one.
+
+    The baseline is git's HEAD if it is empty.
+    """
     from mlflow.entities import Metric
 
     config = result.config
-    tags = _result_tags(workspace, result) | {"dvc.baseline": baseline or _head_commit(workspace)}
-    name = name or f"{config.model.architecture} {result.fingerprint[:8]}"
+    tags = _result_tags(workspace, result, baseline)
+    name = result_name(client, experiment_id, result, name)
     run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
     log_params(client, run_id, parameters_without(config, result.record.lacking))
     now = now_ms()
@@ -103,13 +125,29 @@ def record_result(
     return run_id
 
 
-def _result_tags(workspace: Workspace, result: Result) -> dict[str, str]:
+def result_name(client: "MlflowClient", experiment_id: str, result: Result, experiment: str) -> str:
+    """Return a name for the run of a result: its experiment or network, and how it differs from the first result.
+
+    That is the first one in MLflow with the same data set. An example is "unet, train.epochs 96".
+    """
+    found = search_runs(client, experiment_id, f"tags.kind = 'result' and {FINISHED}")
+    first = next((run for run in found if run.data.tags["dataset"] == result.data_set), None)
+    values = {key: str(value) for key, value in flatten(result.config.model_dump()).items()}
+    known = first.data.params if first else {}
+    names = [key for key in values if values[key] != known.get(key, values[key]) and key != ARCHITECTURE]
+    differences = [f"{key} {shorten(values[key])}" for key in names]
+    more = [f"{len(names) - MAX_DIFFERENCES} more"] * (len(names) > MAX_DIFFERENCES)
+    network = f"{result.config.model.architecture}{'' if differences else f' {result.fingerprint[:8]}'}"
+    return ", ".join([experiment or network, *differences[:MAX_DIFFERENCES], *more])
+
+
+def _result_tags(workspace: Workspace, result: Result, baseline: str) -> dict[str, str]:
     """Return the tags of a result: its data set, its models, and the MD5 of its code and files."""
     digest = read_json(workspace.data_statistics).get("digest")
     md5s = result.record.code | result.record.outs
     return (
-        run_tags(result.fingerprint, result.data_set, result.config.data.source)
-        | {"kind": "result"}
+        run_tags(workspace, result.fingerprint, result.data_set, result.config.data.source, baseline)
+        | {"kind": "result", "dvc.baseline": baseline or head_commit(workspace) or "none"}
         | children_tags(result.models)
         | ({"data": digest} if digest else {})  # results of earlier versions have none
         | {f"dvc.md5.{path.replace('/', '.')}": md5 for path, md5 in md5s.items()}
@@ -139,10 +177,3 @@ def _log_predictor(workspace: Workspace, run_id: str) -> None:
             input_example=EXAMPLE,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in SERVING_REQUIREMENTS],
         )
-
-
-def _head_commit(workspace: Workspace) -> str:
-    """Return git's HEAD, or "none" without one."""
-    command = ["git", "rev-parse", "HEAD"]
-    head = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, check=False)
-    return head.stdout.strip() or "none"

@@ -8,27 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 from naevi.config import flatten
 from naevi.digests import folder_files
+from naevi.tracking.source import source_tags
 from naevi.tracking.store import process_identity
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, Run
 
 SYNTHETIC_NOTE = "Synthetic images, not patients. These scores say nothing about real lesions."
+RESTORED_NOTE = "Logged from files, because DVC restored them or the run was lost. Times are those of the logging."
+NOTE, PARENT, RESTORED = "mlflow.note.content", "mlflow.parentRunId", "restored"
 MODEL_PARAMETERS = ("item", "model", "classes", "size", "train", "runtime", "versions")  # keys of model.json
 MAX_BATCH_METRICS = 1000  # MLflow's limit for one call
 MAX_DIGEST_CHARACTERS = 32  # MLflow's limit is 36
 
 
 def create_model_run(
-    workspace: Workspace, client: "MlflowClient", experiment_id: str, origin: dict[str, Any], data_set: str
+    workspace: Workspace,
+    client: "MlflowClient",
+    experiment_id: str,
+    origin: dict[str, Any],
+    data_set: str,
+    baseline: str,
 ) -> str:
     """Create a run for the model with this origin, log its parameters and data sets, and return the run's id.
 
-    `data_set` is the name of its data set.
+    `data_set` is the name of its data set, `baseline` as in `source_tags`.
     """
-    tags = run_tags(origin["fingerprint"], data_set, origin["dataset"]) | {
+    tags = run_tags(workspace, origin["fingerprint"], data_set, origin["dataset"], baseline) | {
         "kind": "model",
         "item": origin["item"],
         "code": origin["code"],
@@ -43,15 +51,32 @@ def create_model_run(
     return run_id
 
 
-def run_tags(fingerprint: str, data_set: str, source: str) -> dict[str, str]:
+def run_tags(workspace: Workspace, fingerprint: str, data_set: str, source: str, baseline: str) -> dict[str, str]:
     """Return the tags that every run has. `data_set` is the name of the data set, `source` its data.source."""
-    tags = {
-        "fingerprint": fingerprint,
-        "dataset": data_set,
-        "process": process_identity(),
-        "mlflow.source.name": "dvc repro",
-    }
-    return tags | ({"mlflow.note.content": SYNTHETIC_NOTE} if source == "phantoms" else {})
+    tags = {"fingerprint": fingerprint, "dataset": data_set, "process": process_identity()}
+    note = {NOTE: SYNTHETIC_NOTE} if source == "phantoms" else {}
+    return tags | source_tags(workspace, baseline) | note
+
+
+def linked_notes(client: "MlflowClient", parent: str, children: Sequence[str]) -> dict[str, str]:
+    """Return descriptions of a result and of its models by run, with links from one to the other.
+
+    A model that other results use too keeps its link to the first one, which is its parent.
+    """
+    runs = {run_id: client.get_run(run_id) for run_id in (parent, *children)}
+    notes = {parent: f"Models: {', '.join(_link(runs[child]) for child in children)}."}
+    for child in children:
+        notes[child] = f"Result: {_link(client.get_run(runs[child].data.tags.get(PARENT, parent)))}."
+    for run_id, run in runs.items():
+        synthetic = run.data.tags.get(NOTE, "").startswith(SYNTHETIC_NOTE)
+        parts = [SYNTHETIC_NOTE] * synthetic + [RESTORED_NOTE] * (RESTORED in run.data.tags) + [notes[run_id]]
+        notes[run_id] = "\n\n".join(parts)
+    return notes
+
+
+def _link(run: "Run") -> str:
+    """Return a link to the page of a run."""
+    return f"[{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
 
 
 def log_params(client: "MlflowClient", run_id: str, values: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from naevi.tracking.creation import (
 )
 from naevi.tracking.model_keys import ModelKey, children_keys, model_key
 from naevi.tracking.relocation import follow_move
+from naevi.tracking.source import RESULT_COMMIT
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class StoredResult(NamedTuple):
     experiments: list[str]  # names of the DVC experiments with this result
     baseline: str  # commit that it started from
     orphan: bool  # tagged as a result that git doesn't have
+    commit: str  # that has it, "" if it isn't known
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -198,6 +200,7 @@ def stored_results(workspace: Workspace) -> dict[str, StoredResult]:
                 experiments=tags.get("dvc.experiments", "").split(),
                 baseline=tags["dvc.baseline"],
                 orphan=tags.get("orphan") == "true",
+                commit=tags.get(RESULT_COMMIT, ""),
             )
     return results
 

@@ -21,6 +21,8 @@ from naevi.tracking import store
 from naevi.tracking.artifacts import MODEL_FILES, has_files
 from naevi.tracking.model_keys import WEIGHTS_TAG, ModelKey
 from naevi.tracking.recording import Result, record_model, record_result
+from naevi.tracking.runs import NOTE, PARENT, linked_notes
+from naevi.tracking.source import BASELINE, RESULT_COMMIT, commit_with
 from naevi.tracking.store import close_stale_runs, finished_runs, get_or_none, store_lock
 from naevi.tracking.view import write_views
 from naevi.workspace import Workspace
@@ -43,7 +45,7 @@ class DvcExperiment(NamedTuple):
 
 def current_experiment() -> DvcExperiment:
     """Return the DVC experiment that this process belongs to, from the environment."""
-    return DvcExperiment(os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", ""))
+    return DvcExperiment(os.environ.get("DVC_EXP_NAME", ""), os.environ.get(BASELINE, ""))
 
 
 def result_files(workspace: Workspace, config: Config) -> list[Path]:
@@ -101,7 +103,9 @@ def _sync_runs(
     """
     runs = {}
     for model in result.models:
-        create_model = partial(record_model, workspace, client, experiment_id, model, result.data_set)
+        create_model = partial(
+            record_model, workspace, client, experiment_id, model, result.data_set, experiment.baseline
+        )
         key = ModelKey(model["fingerprint"], model["sha256"])
         runs[key] = _keep_one_run(client, experiment_id, key, create_model)
     children = list(runs.values())
@@ -109,8 +113,12 @@ def _sync_runs(
     result_key = ModelKey(result.fingerprint, "")
     parent = runs[result_key] = _keep_one_run(client, experiment_id, result_key, create_result)
     _add_experiment_name(client, parent, experiment.name)
+    if commit := commit_with(workspace, workspace.report_md):
+        _set_tag(client, parent, RESULT_COMMIT, commit)
     for run_id in children:
         _set_parent(client, run_id, parent)
+    for run_id, note in linked_notes(client, parent, children).items():
+        _set_tag(client, run_id, NOTE, note)
     remaining = {key: [run.info.run_id for run in finished_runs(client, experiment_id, *key)] for key in runs}
     return remaining == {key: [run_id] for key, run_id in runs.items()}
 
@@ -166,9 +174,9 @@ def _set_parent(client: "MlflowClient", run_id: str, parent: str) -> None:
 
     While a model trains, only the source of its images (such as folder) is known.
     """
-    current = client.get_run(run_id).data.tags.get("mlflow.parentRunId")
+    current = client.get_run(run_id).data.tags.get(PARENT)
     if current is None or not _run_exists(client, current):
-        _set_tag(client, run_id, "mlflow.parentRunId", parent)
+        _set_tag(client, run_id, PARENT, parent)
         _set_tag(client, run_id, "dataset", client.get_run(parent).data.tags["dataset"])
 
 

@@ -118,7 +118,7 @@ def test_a_stored_result_has_its_duplicates_and_counts_its_missing_models(worksp
     stored = stored_results(workspace)
 
     assert list(stored) == ["r"]
-    assert stored["r"] == ("unet r", [run.info.run_id for run in results], 1, ["fast", "slow"], "c0ffee", False)
+    assert stored["r"] == ("unet r", [run.info.run_id for run in results], 1, ["fast", "slow"], "c0ffee", False, "")
     store.set_tag(workspace, results[0].info.run_id, "orphan", "true")
     store.delete_run(workspace, results[1].info.run_id)
     assert stored_results(workspace)["r"] == stored["r"]._replace(runs=[results[0].info.run_id], orphan=True)

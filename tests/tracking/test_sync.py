@@ -216,14 +216,16 @@ def test_only_generated_images_are_called_synthetic(
     """A folder named phantoms has images of patients."""
     sync_result(result, NO_EXPERIMENT, present=config)
     note = "Synthetic images, not patients. These scores say nothing about real lesions."
-    assert {run.data.tags["mlflow.note.content"] for run in all_runs(result)} == {note}
+    assert all(run.data.tags["mlflow.note.content"].startswith(f"{note}\n\n") for run in all_runs(result))
 
     own = config_with({"cv.models": [0, 1], "data.source": "folder", "data.path": "data/phantoms"})
     write_lock(result, own)
     sync_result(result, NO_EXPERIMENT, present=own)
 
     new = [run for run in runs(result, "result") if run.data.params["data.source"] == "folder"]
-    assert [(run.data.tags["dataset"], "mlflow.note.content" in run.data.tags) for run in new] == [("phantoms", False)]
+    assert [(run.data.tags["dataset"], note in run.data.tags["mlflow.note.content"]) for run in new] == [
+        ("phantoms", False)
+    ]
 
 
 def test_models_whose_result_was_deleted_get_the_next_as_parent(result: Workspace, config: Config) -> None:
@@ -253,6 +255,70 @@ def test_without_an_experiment_the_baseline_is_the_head_of_the_workspace(result:
     head = subprocess.run(["git", "-C", str(result.root), "rev-parse", "HEAD"], check=True, capture_output=True)
     (parent,) = runs(result, "result")
     assert parent.data.tags["dvc.baseline"] == head.stdout.decode().strip()
+
+
+def test_runs_name_their_commit_and_the_commit_of_their_result(result: Workspace, config: Config) -> None:
+    def git(*command: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        done = subprocess.run(["git", *who, *command], cwd=result.root, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "--initial-branch", "trunk")
+    (result.root / "params.yaml").write_text("a: 1\n", encoding="utf-8")
+    git("add", "params.yaml")
+    git("commit", "--message", "Start")
+    start = git("rev-parse", "HEAD")
+    (result.root / "params.yaml").write_text("a: 2\n", encoding="utf-8")
+
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    for run in all_runs(result):
+        assert run.data.tags["mlflow.source.git.commit"] == start
+        assert run.data.tags["mlflow.source.git.branch"] == "trunk"
+        assert run.data.tags["dirty"] == "true"
+        assert "result.commit" not in run.data.tags
+
+    git("add", "params.yaml", "reports")
+    git("commit", "--message", "Result")
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    (parent,) = runs(result, "result")
+    assert parent.data.tags["result.commit"] == git("rev-parse", "HEAD")
+    assert parent.data.tags["mlflow.source.git.commit"] == start
+
+
+def test_a_result_and_its_models_link_to_each_other(result: Workspace, config: Config) -> None:
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    (parent,) = runs(result, "result")
+    children = runs(result, "model")
+    links = [f"[{run.info.run_name}](#/experiments/1/runs/{run.info.run_id})" for run in (parent, *children)]
+    assert parent.data.tags["mlflow.note.content"].endswith(f"\n\nModels: {', '.join(links[1:])}.")
+    for child in children:
+        _, restored, link = child.data.tags["mlflow.note.content"].split("\n\n")
+        assert restored.startswith("Logged from files, because DVC restored them or the run was lost.")
+        assert link == f"Result: {links[0]}."
+
+
+def test_the_name_of_a_run_says_how_it_differs_from_the_first_result(
+    result: Workspace, config: Config, config_with: Callable[[Overrides], Config]
+) -> None:
+    sync_result(result, NO_EXPERIMENT, present=config)
+    names = [runs(result, "result")[0].info.run_name]
+    many = {"train.lr": 0.5, "train.seed": 9, "train.epochs": 7, "evaluate.seed": 4}
+    for experiment, changed in (
+        (NO_EXPERIMENT, {"evaluate.threshold": 0.25}),
+        (DvcExperiment("strict", "c0ffee"), {"evaluate.threshold": 0.75}),
+        (NO_EXPERIMENT, many),
+    ):
+        other = config_with({"cv.models": [0, 1]} | changed)
+        write_lock(result, other)
+        sync_result(result, experiment, present=other)
+        (new,) = {run.info.run_name for run in runs(result, "result")} - set(names)
+        names.append(new)
+
+    assert names[1:3] == ["unet-plain, evaluate.threshold 0.25", "strict, evaluate.threshold 0.75"]
+    assert names[3].endswith(", 1 more")
 
 
 def test_another_clone_that_records_the_same_result_leaves_one_run_of_each(
