@@ -1,6 +1,7 @@
 """The real pipeline on phantoms, through DVC and MLflow: what the README promises of it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from mlflow.entities import Run
 from PIL import Image
 
+from naevi.config import flatten
 from naevi.experiments.demo import commit, set_parameters
 from naevi.files import read_json, read_yaml
 from tests import pipeline
@@ -147,6 +149,31 @@ def test_with_fewer_models_nothing_runs_at_a_colleague_s(small_repository: Path,
     assert "Running stage" not in printed
     set_parameters(repository / HERE.params, ["cv.models=[0, 1, all]"])
     assert "Running stage 'train" not in pipeline.run(repository, "dvc", "repro")  # DVC's cache has kept it
+
+
+def test_preprocess_and_evaluate_come_back_from_the_run_cache(repository: Path) -> None:
+    """One plain uncached output would take a stage out of the run cache."""
+    for threshold, near_duplicates in ((0.9, 0.9), (0.5, 0.985)):
+        values = [f"evaluate.threshold={threshold}", f"preprocess.near_duplicates={near_duplicates}"]
+        set_parameters(repository / HERE.params, values)
+        printed = pipeline.run(repository, "dvc", "repro", "evaluate")
+
+    for stage in ("preprocess", "evaluate"):
+        assert f"Stage '{stage}' is cached - skipping run" in printed
+    assert "Running stage" not in printed
+
+
+def test_dvc_shows_few_metrics_and_every_plot(repository: Path) -> None:
+    (shown,) = json.loads(pipeline.run(repository, "dvc", "metrics", "show", "--json")).values()
+    columns = [name for values in shown["data"].values() for name in flatten(values["data"])]
+    pipeline.run(repository, "dvc", "plots", "show", "--out", "plots")
+    page = (repository / "plots/index.html").read_text(encoding="utf-8")
+
+    assert list(shown["data"]) == ["reports/metrics.json"]
+    assert len(columns) <= 12
+    for title in re.findall(r"title: (.*)", (repository / HERE.pipeline).read_text(encoding="utf-8")):
+        assert f'"{title}"' in page
+    assert "var spec = {};" not in page  # an empty plot
 
 
 def test_an_experiment_stands_in_mlflow_once_and_can_be_compared(repository: Path) -> None:

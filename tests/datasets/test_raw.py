@@ -151,16 +151,16 @@ def test_files_that_are_not_used_are_counted(
         archive.write(own / "images/a.bmp", "a.bmp")
     (own / "images/a.bmp").unlink()
     (own / "image").mkdir()
-    for name in ("image/b.png", "labels.tsv", ".hidden.png", "a\x07.txt", os.fsdecode(b"caf\xe9.txt")):
+    for name in ("image/b.png", "labels.tsv", ".hidden.png", "a\x07.txt", "=1.txt", os.fsdecode(b"caf\xe9.txt")):
         (own / name).touch()
 
     build_raw(HERE, own_images(config_with))
 
     assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,unlabelled\nb,unlabelled\n"
     text = "Files that are neither in images/ or masks/ nor tables (.csv), not used"
-    names = ["'a\\x07.txt'", "'caf\\udce9.txt'", "image/b.png", "labels.tsv"]
+    names = ["'a\\x07.txt'", "'caf\\udce9.txt'", "_=1.txt", "image/b.png", "labels.tsv"]
     assert read_decisions(HERE) == [Decision(text, names, "data.path")]
-    assert caplog.messages[-1] == f"{text}: 4 ({', '.join(names)}). Parameter: data.path."
+    assert caplog.messages[-1] == f"{text}: 5 ({', '.join(names)}). Parameter: data.path."
 
 
 def test_own_images_are_read_from_an_archive(folder: Path, config_with: ConfigWith) -> None:

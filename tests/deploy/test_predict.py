@@ -87,6 +87,15 @@ def test_unreadable_files_are_skipped_with_a_warning(
     assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["image.png"]
 
 
+def test_names_that_are_formulas_in_spreadsheets_are_changed(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
+    """The names are in a table, too."""
+    shutil.copyfile(image, tmp_path / "=1+1.png")
+
+    predict_images(segmenter, [tmp_path / "=1+1.png"], tmp_path / "out", force=False)
+
+    assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["_=1+1.png"]
+
+
 def test_names_that_no_file_can_have_are_skipped(
     tmp_path: Path, segmenter: Segmenter, image: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -181,12 +181,14 @@ def test_how_files_were_read_and_every_warning_is_in_both_reports(
     result: ReportData, examples: list[ExampleImage]
 ) -> None:
     decision = {"decision": "Masks <turned>", "count": 2, "examples": "a, b", "parameter": "data.reading.orientation"}
-    changed = replace(result, statistics=result.statistics | {"decisions": [decision], "warnings": ["64 of 200 alike"]})
+    warnings = ["64 of 200 alike", "![a](http://x)"]
+    changed = replace(result, statistics=result.statistics | {"decisions": [decision], "warnings": warnings})
     html, markdown = page(changed, examples), render_markdown(changed)
 
     assert "No decision was needed to read and prepare the data." in page(result, examples)
     assert '<th scope="row">Masks &lt;turned&gt;</th><td>2</td><td>a, b</td><td>data.reading.orientation</td>' in html
     assert re.search(r"^\| Masks .*turned.* \| 2 \| a, b \| data.reading.orientation \|$", markdown, re.MULTILINE)
+    assert "![a](http" not in markdown
     for text in (html, markdown):
         assert "64 of 200 alike" in text
         assert result.statistics["digest"] in text
