@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from naevi.evaluation.surface_distance import SURFACE_SCORES, surface_distances
 from naevi.files import read_json, write_csv
 from naevi.images import read_mask
 from naevi.inference.postprocessing import postprocess
-from naevi.inference.predictor import write_predictor
+from naevi.inference.predictor import write_predict_settings, write_predictor
 from naevi.inference.segmenter import load_segmenter, open_segmenter
 from naevi.models.build import create_network
 from naevi.models.device import ComputeSettings
@@ -276,6 +276,17 @@ def test_scores_are_split_without_loss() -> None:
     assert metrics == {"images": 2, "dice": {"mean": 0.5}}
     assert details == {"dice": {"sd": 0.1}, "val": {}, "by_class": {"a.b": {"dice": 0.5}}, "folds": 2}
     assert merge_scores(metrics, details) == scores
+
+
+@pytest.mark.parametrize(("device", "written"), [("cpu", "cpu"), ("cuda", "auto"), ("mps", "auto")])
+def test_a_predictor_made_on_a_gpu_also_works_without_one(
+    device: str, written: str, config_with: Callable[[dict[str, Any]], Config], tmp_path: Path
+) -> None:
+    config = config_with({"runtime.device": device})
+
+    write_predict_settings(tmp_path, config.evaluate, config.runtime)
+
+    assert read_json(tmp_path / "predict.json")["device"] == written
 
 
 @pytest.mark.parametrize("file", [HERE.metrics, HERE.details_source])

@@ -141,6 +141,13 @@ def test_a_gpu_that_torch_is_not_built_for_is_not_used(
             device._resolve_device("cuda")
 
 
+def test_mps_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no Apple GPU here, so torch's answer is replaced."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+    assert resolve_compute_settings(RuntimeConfig(device="mps", precision="auto", threads="auto")).device == "mps"
+
+
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="mps is here")
 def test_mps_is_used_only_where_it_is() -> None:
     message = r"^runtime.device is mps, but torch finds no Apple GPU\. Set it to auto or cpu\.$"
