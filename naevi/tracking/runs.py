@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SYNTHETIC_NOTE = "Synthetic images, not patients. These scores say nothing about real lesions."
 RESTORED_NOTE = "Logged from files, because DVC restored them or the run was lost. Times are those of the logging."
+MODELS_LINK, RESULT_LINK = "Models: ", "Result: "  # beginnings of a paragraph in a description
 NOTE, PARENT, RESTORED = "mlflow.note.content", "mlflow.parentRunId", "restored"
 MODEL_PARAMETERS = ("item", "model", "classes", "size", "train", "runtime", "versions")  # keys of model.json
 MAX_BATCH_METRICS = 1000  # MLflow's limit for one call
@@ -61,16 +62,19 @@ def run_tags(workspace: Workspace, fingerprint: str, data_set: str, source: str,
 def linked_notes(client: "MlflowClient", parent: str, children: Sequence[str]) -> dict[str, str]:
     """Return descriptions of a result and of its models by run, with links from one to the other.
 
-    A model that other results use too keeps its link to the first one, which is its parent.
+    A model that other results use too keeps its link to the first one, which is its parent. Runs whose description
+    someone has changed are left out.
     """
     runs = {run_id: client.get_run(run_id) for run_id in (parent, *children)}
-    notes = {parent: f"Models: {', '.join(_link(runs[child]) for child in children)}."}
+    links = {parent: f"{MODELS_LINK}{', '.join(_link(runs[child]) for child in children)}."}
     for child in children:
-        notes[child] = f"Result: {_link(client.get_run(runs[child].data.tags.get(PARENT, parent)))}."
+        links[child] = f"{RESULT_LINK}{_link(client.get_run(runs[child].data.tags.get(PARENT, parent)))}."
+    notes = {}
     for run_id, run in runs.items():
-        synthetic = run.data.tags.get(NOTE, "").startswith(SYNTHETIC_NOTE)
-        parts = [SYNTHETIC_NOTE] * synthetic + [RESTORED_NOTE] * (RESTORED in run.data.tags) + [notes[run_id]]
-        notes[run_id] = "\n\n".join(parts)
+        present = run.data.tags.get(NOTE, "")
+        parts = [SYNTHETIC_NOTE] * present.startswith(SYNTHETIC_NOTE) + [RESTORED_NOTE] * (RESTORED in run.data.tags)
+        if all(part in parts or part.startswith((MODELS_LINK, RESULT_LINK)) for part in present.split("\n\n") if part):
+            notes[run_id] = "\n\n".join([*parts, links[run_id]])
     return notes
 
 

@@ -45,6 +45,7 @@ def runs(folder: Path, condition: str = "") -> list[Any]:
 IDENTITY = {
     f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in (("NAME", "n"), ("EMAIL", "n@n"))
 }
+SHORT = "short, train.epochs 1, cv.models [0]"  # the name of the run of the experiment `short`
 VERIFIED = ["verified: all 2 results in git have one complete run in MLflow."]
 
 
@@ -52,7 +53,10 @@ def test_without_differences_nothing_changes(repository: Path) -> None:
     before = {run.info.run_id: run.data.tags for run in runs(repository)}
 
     assert verify(repository) == VERIFIED
-    assert {run.info.run_id: run.data.tags for run in runs(repository)} == before
+    after = {run.info.run_id: dict(run.data.tags) for run in runs(repository)}
+    commits = [tags.pop("result.commit") for tags in after.values() if "result.commit" in tags]
+    assert commits == [pipeline.run(repository, "git", "rev-parse", "HEAD").strip()]  # of the result that is committed
+    assert after == before
     assert len(before) == 6  # two results, three models and one
 
 
@@ -65,7 +69,7 @@ def test_lost_runs_are_recorded_again(repository: Path) -> None:
 
     assert verify(repository) == [
         "naevi: Recorded in MLflow: model 1.",
-        "naevi: Recorded in MLflow: result short.",
+        f"naevi: Recorded in MLflow: result {SHORT}.",
         f"{head}: 1 of its models missing in MLflow. Recorded from the files.",
         "short: missing in MLflow. Recorded from the files.",
         *VERIFIED,
@@ -79,8 +83,10 @@ def test_lost_runs_are_recorded_again(repository: Path) -> None:
 def test_a_run_whose_process_has_ended_is_killed(repository: Path) -> None:
     (known,) = runs(repository, "tags.dvc.experiments = 'short'")
     host, number, _ = known.data.tags["process"].split()
-    gone = client(repository).create_run("1", run_name="gone", tags={"process": f"{host} {number} 1.0"})
-    client(repository).create_run("1", run_name="elsewhere", tags={"process": f"not-{host} {number} 1.0"})
+    tags = {"kind": "model", "fingerprint": "f", "process": f"{host} {number} 1.0"}
+    gone = client(repository).create_run("1", run_name="gone", tags=tags)
+    elsewhere = tags | {"process": f"not-{host} {number} 1.0"}
+    client(repository).create_run("1", run_name="elsewhere", tags=elsewhere)
 
     assert verify(repository) == [
         "gone: its process has ended, so it is KILLED now.",
@@ -99,8 +105,8 @@ def test_duplicates_are_deleted_and_names_are_added(repository: Path) -> None:
 
     lines = verify(repository)
 
-    assert f"short: recorded twice. Run {duplicate.info.run_id} was deleted." in lines
-    assert "short: added the experiment names short." in lines
+    assert f"{SHORT}: recorded twice. Run {duplicate.info.run_id} was deleted." in lines
+    assert f"{SHORT}: added the experiment names short." in lines
     assert [run.info.run_id for run in runs(repository, "tags.dvc.experiments = 'short'")] == [known.info.run_id]
 
 
@@ -109,7 +115,7 @@ def test_results_that_are_not_in_git_are_tagged_and_kept(repository: Path, tmp_p
     (result,) = runs(folder, "tags.dvc.experiments = 'short'")
     pipeline.run(folder, "dvc", "exp", "remove", "short")
 
-    assert "short: in no commit and no experiment. It is tagged orphan = true." in verify(folder)
+    assert f"{SHORT}: in no commit and no experiment. It is tagged orphan = true." in verify(folder)
     assert [run.info.run_id for run in runs(folder, "tags.orphan = 'true'")] == [result.info.run_id]
 
     client(folder).set_tag(result.info.run_id, "dvc.baseline", "0" * 40)  # of another clone
@@ -212,7 +218,7 @@ def test_lost_and_damaged_files_and_metrics_are_recorded_again(repository: Path,
     assert for_head.startswith(f"{head}: damaged in MLflow ("), lines
     assert f"{model.info.run_name}: model/model.safetensors is not the file that model.json describes" in for_head
     assert f"{default.info.run_name}: the metric dice.mean is 0.99 instead of 0." in for_head
-    assert for_short.startswith("short: damaged in MLflow (short: "), lines
+    assert for_short.startswith(f"short: damaged in MLflow ({SHORT}: "), lines
     assert all(line.endswith("). Recorded from the files.") for line in (for_head, for_short))
     for old in (default, short, model):
         assert client(folder).get_run(old.info.run_id).info.lifecycle_stage == "deleted"
@@ -238,8 +244,8 @@ def test_damaged_runs_that_cannot_be_recorded_again_are_kept_and_reported(reposi
     problem = f"{head}: damaged in MLflow ({default.info.run_name}: figures has changed). It can't be recorded: "
     assert any(line.startswith(problem) for line in lines)
     assert (
-        "short: figures has changed in MLflow. It can't be recorded again, because its result is in no experiment and "
-        "in none of the last 20 commits. Delete the run if nobody needs it."
+        f"{SHORT}: figures has changed in MLflow. It can't be recorded again, because its result is in no experiment "
+        "and in none of the last 20 commits. Delete the run if nobody needs it."
     ) in lines
     assert lines[-1] == f"naevi: 1 of 1 results in git have no complete run in MLflow. {FEWER}"
     for run in results:

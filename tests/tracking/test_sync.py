@@ -300,6 +300,19 @@ def test_a_result_and_its_models_link_to_each_other(result: Workspace, config: C
         assert link == f"Result: {links[0]}."
 
 
+def test_a_description_that_someone_wrote_is_kept(result: Workspace, config: Config) -> None:
+    sync_result(result, NO_EXPERIMENT, present=config)
+    (parent,) = runs(result, "result")
+    before = {run.info.run_id: run.data.tags["mlflow.note.content"] for run in all_runs(result)}
+    mine = before[parent.info.run_id] + "\n\nFor the paper."
+    store.set_tag(result, parent.info.run_id, "mlflow.note.content", mine)
+
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    after = {run.info.run_id: run.data.tags["mlflow.note.content"] for run in all_runs(result)}
+    assert after == before | {parent.info.run_id: mine}
+
+
 def test_the_name_of_a_run_says_how_it_differs_from_the_first_result(
     result: Workspace, config: Config, config_with: Callable[[Overrides], Config]
 ) -> None:
