@@ -20,24 +20,30 @@ if TYPE_CHECKING:
 
 # The files that a run must have, by its kind.
 MODEL_FILES = ["model/model.json", "model/model.safetensors", "model/history.csv"]
-RESULT_FILES = ["metrics.json", "per_image.csv", "report.html", "report.md", "figures"]
-DETAILS = "details.json"  # results of earlier versions have none
+SCORE_FILES = ["metrics.json", "per_image.csv"]
+RESULT_FILES = [*SCORE_FILES, "report.html", "report.md", "figures"]
+DETAILS = "details.json"
 
 
-def score_files(tags: Mapping[str, str]) -> list[str]:
-    """Return the files with the scores of a result, from its tags."""
-    return ["metrics.json", "per_image.csv", *[DETAILS] * (md5_tag(DETAILS) in tags)]
+def md5_tag(path: str) -> str:
+    """Return the tag of a result with the MD5 of a file or folder, which is named as in dvc.lock."""
+    return f"dvc.md5.{path.replace('/', '.')}"
 
 
-def md5_tag(file: str) -> str:
-    """Return the tag with the MD5 of a file in reports/. Results of earlier versions may lack it."""
-    return f"dvc.md5.reports.{file}"
+def report_md5(tags: Mapping[str, str], name: str) -> str | None:
+    """Return the MD5 of a file in reports/. Results of earlier versions may lack it."""
+    return tags.get(md5_tag(f"reports/{name}"))
+
+
+def with_details(files: list[str], tags: Mapping[str, str]) -> list[str]:
+    """Return files of a result, and details.json if it has one. Results of earlier versions have none."""
+    return files + [DETAILS] * (report_md5(tags, DETAILS) is not None)
 
 
 def has_files(client: "MlflowClient", run: "Run") -> bool:
     """Return whether all files of a FINISHED run exist. They aren't read, but `run_problems` reads them."""
     tags = run.data.tags
-    expected, folder = (MODEL_FILES, "model") if tags["kind"] == "model" else (_result_files(tags), None)
+    expected, folder = (MODEL_FILES, "model") if tags["kind"] == "model" else (with_details(RESULT_FILES, tags), None)
     found = {file.path for file in client.list_artifacts(run.info.run_id, folder)}
     return found.issuperset(expected) and all(has_model_files(client, model) for model in logged_models(run))
 
@@ -75,15 +81,11 @@ def run_problems(workspace: Workspace, run_id: str, md5s: Collection[str] = ()) 
     return problems
 
 
-def _result_files(tags: Mapping[str, str]) -> list[str]:
-    return list(dict.fromkeys([*RESULT_FILES, *score_files(tags)]))
-
-
 def _result_problems(folder: Path, run: "Run") -> list[str]:
-    files = _result_files(run.data.tags)
+    files = with_details(RESULT_FILES, run.data.tags)
     if missing := [name for name in files if not (folder / name).exists()]:
         return [f"missing in {run.info.artifact_uri}: {', '.join(missing)}"]
-    md5s = {name: run.data.tags.get(md5_tag(name)) for name in files}
+    md5s = {name: report_md5(run.data.tags, name) for name in files}
     changed = [name for name, md5 in md5s.items() if md5 is not None and path_md5(Workspace(folder), name) != md5]
     if changed:
         return [f"{name} has changed" for name in changed]
@@ -94,7 +96,7 @@ def _predictor_problems(folder: Path, tags: Mapping[str, str]) -> list[str]:
     models = sorted(file.parent for file in folder.rglob("model.json"))
     if not models:
         return ["model.json is missing"]
-    md5 = tags.get("dvc.md5.data.predictor")
+    md5 = tags.get(md5_tag("data/predictor"))
     if md5 is not None and path_md5(Workspace(models[0].parent), models[0].name) != md5:
         return ["the model has changed"]
     return model_problems(models[0])

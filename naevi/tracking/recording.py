@@ -15,6 +15,7 @@ from naevi.errors import shorten
 from naevi.files import read_csv, read_json
 from naevi.provenance import data_digest
 from naevi.record import Record, parameters_without
+from naevi.tracking.artifacts import md5_tag
 from naevi.tracking.model_keys import WEIGHTS_TAG, children_tags
 from naevi.tracking.runs import (
     RESTORED,
@@ -26,8 +27,8 @@ from naevi.tracking.runs import (
     now_ms,
     run_tags,
 )
-from naevi.tracking.source import head_commit
-from naevi.tracking.store import FINISHED, search_runs
+from naevi.tracking.source import COMMIT
+from naevi.tracking.store import FINISHED_RESULTS, search_runs
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def result_name(client: "MlflowClient", experiment_id: str, result: Result, expe
 
     That is the first one in MLflow with the same data set. An example is "unet, train.epochs 96".
     """
-    found = search_runs(client, experiment_id, f"tags.kind = 'result' and {FINISHED}")
+    found = search_runs(client, experiment_id, FINISHED_RESULTS)
     first = next((run for run in found if run.data.tags["dataset"] == result.data_set), None)
     values = {key: str(value) for key, value in flatten(result.config.model_dump()).items()}
     known = first.data.params if first else {}
@@ -145,12 +146,13 @@ def _result_tags(workspace: Workspace, result: Result, baseline: str) -> dict[st
     """Return the tags of a result: its data set, its models, and the MD5 of its code and files."""
     digest = read_json(workspace.data_statistics).get("digest")
     md5s = result.record.code | result.record.outs
+    tags = run_tags(workspace, result.fingerprint, result.data_set, result.config.data.source, baseline)
     return (
-        run_tags(workspace, result.fingerprint, result.data_set, result.config.data.source, baseline)
-        | {"kind": "result", "dvc.baseline": baseline or head_commit(workspace) or "none"}
+        tags
+        | {"kind": "result", "dvc.baseline": tags.get(COMMIT, "none")}
         | children_tags(result.models)
         | ({"data": digest} if digest else {})  # results of earlier versions have none
-        | {f"dvc.md5.{path.replace('/', '.')}": md5 for path, md5 in md5s.items()}
+        | {md5_tag(path): md5 for path, md5 in md5s.items()}
     )
 
 

@@ -13,8 +13,8 @@ from naevi.config import parse_record
 from naevi.errors import UserError, describe_error
 from naevi.files import read_csv, read_yaml
 from naevi.tracking import store
-from naevi.tracking.artifacts import has_model_files, logged_models
-from naevi.tracking.store import FINISHED, get_or_none, search_runs, tracking_uri
+from naevi.tracking.artifacts import has_model_files, logged_models, md5_tag
+from naevi.tracking.store import FINISHED_RESULTS, get_or_none, search_runs, tracking_uri
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ def finished_results(workspace: Workspace) -> list[FinishedResult]:
     """Return the finished results, the oldest first. Those without a per_image.csv are left out with a warning."""
     client, experiment_id = store.connect(workspace)
     results = []
-    for run in search_runs(client, experiment_id, f"{FINISHED} and tags.kind = 'result'"):
+    for run in search_runs(client, experiment_id, FINISHED_RESULTS):
         run_id = str(run.info.run_id)
         try:
             per_image = read_per_image(workspace, run_id)
         except UserError as error:
             logger.warning("MLflow's run %s is left out: %s", run.info.run_name, error)
         else:
-            model, predictor = next(iter(logged_models(run)), None), run.data.tags.get("dvc.md5.data.predictor", "")
+            model, predictor = next(iter(logged_models(run)), None), run.data.tags.get(md5_tag("data/predictor"), "")
             results.append(FinishedResult(run_id, model, per_image, predictor))
     return results
 
@@ -87,7 +87,7 @@ def find_champion(workspace: Workspace, model: str) -> Champion | None:
         source=params.get("data.source", ""),
         data_set=data_set,
         digest=digest,
-        raw=tags.get("dvc.md5.data.raw", ""),
+        raw=tags.get(md5_tag("data/raw"), ""),
     )
 
 
@@ -141,7 +141,7 @@ def restore_versions(workspace: Workspace) -> list[str]:
     for each.
     """
     client, experiment_id = store.connect(workspace)
-    runs = search_runs(client, experiment_id, f"{FINISHED} and tags.kind = 'result'")
+    runs = search_runs(client, experiment_id, FINISHED_RESULTS)
     results = {run.data.tags["fingerprint"]: run for run in runs}
     versions = sorted(client.search_model_versions(), key=lambda version: (version.name, int(version.version)))
     replaced = {(version.name, version.tags.get("replaces")) for version in versions}

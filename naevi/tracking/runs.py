@@ -62,8 +62,8 @@ def run_tags(workspace: Workspace, fingerprint: str, data_set: str, source: str,
 def linked_notes(client: "MlflowClient", parent: str, children: Sequence[str]) -> dict[str, str]:
     """Return descriptions of a result and of its models by run, with links from one to the other.
 
-    A model that other results use too keeps its link to the first one, which is its parent. Runs whose description
-    someone has changed are left out.
+    A model that other results use too keeps its link to the first one, which is its parent. Runs that have this
+    description are left out, and so are those whose description someone has changed.
     """
     runs = {run_id: client.get_run(run_id) for run_id in (parent, *children)}
     links = {parent: f"{MODELS_LINK}{', '.join(_link(runs[child]) for child in children)}."}
@@ -75,7 +75,7 @@ def linked_notes(client: "MlflowClient", parent: str, children: Sequence[str]) -
         parts = [SYNTHETIC_NOTE] * present.startswith(SYNTHETIC_NOTE) + [RESTORED_NOTE] * (RESTORED in run.data.tags)
         if all(part in parts or part.startswith((MODELS_LINK, RESULT_LINK)) for part in present.split("\n\n") if part):
             notes[run_id] = "\n\n".join([*parts, links[run_id]])
-    return notes
+    return {run_id: note for run_id, note in notes.items() if note != runs[run_id].data.tags.get(NOTE)}
 
 
 def _link(run: "Run") -> str:

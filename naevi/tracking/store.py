@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENT = "naevi"
 FINISHED = "attributes.status = 'FINISHED'"
+RESULTS = "tags.kind = 'result'"
+FINISHED_RESULTS = f"{RESULTS} and {FINISHED}"
 MAX_ERROR_CHARACTERS = 240
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 

@@ -17,7 +17,7 @@ from naevi.files import read_csv
 from naevi.progress import progress
 from naevi.record import read_scores, score_problems
 from naevi.tracking import store
-from naevi.tracking.artifacts import DETAILS, has_files, md5_tag, run_problems, score_files
+from naevi.tracking.artifacts import DETAILS, SCORE_FILES, has_files, md5_tag, report_md5, run_problems, with_details
 from naevi.tracking.model_keys import ModelKey, children_keys, model_key
 from naevi.tracking.store import FINISHED, finished_runs, search_runs, shorten_error, tracking_uri
 from naevi.workspace import Workspace
@@ -82,7 +82,7 @@ def metric_problems(logged: Mapping[str, float], scores: Mapping[str, float]) ->
 
 def _read_problems(workspace: Workspace, run: "Run", parents: "list[Run]") -> list[str]:
     """Return which files of a run are wrong. Those of a model are compared with the MD5s that its results list."""
-    tag = f"dvc.md5.data.models.{run.data.tags.get('item')}"
+    tag = md5_tag(f"data/models/{run.data.tags.get('item')}")
     md5s = {parent.data.tags[tag] for parent in parents if tag in parent.data.tags}
     return run_problems(workspace, str(run.info.run_id), md5s)
 
@@ -99,9 +99,9 @@ def _listing_problems(client: "MlflowClient", run: "Run") -> list[str]:
 def _score_problems(workspace: Workspace, run: "Run") -> list[str]:
     """Return how the metrics of a result, its files with scores and its per_image.csv contradict each other."""
     with tempfile.TemporaryDirectory(prefix="naevi-") as folder:
-        files = [_download(workspace, run, name, folder) for name in score_files(run.data.tags)]
+        files = [_download(workspace, run, name, folder) for name in with_details(SCORE_FILES, run.data.tags)]
         for file in files:
-            md5 = run.data.tags.get(md5_tag(file.name))
+            md5 = report_md5(run.data.tags, file.name)
             if md5 is not None and md5 != file_digest(file, "md5"):
                 return [f"{file.name} has changed"]
         metrics, per_image = files[:2]

@@ -24,12 +24,10 @@ def open_ui(workspace: Workspace, port: int | None, *, show: bool) -> None:
     """
     client, experiment = store.connect(workspace)
     view.write_views(client, experiment)
-    results, curves = (page.format(experiment=experiment) for page in (view.RESULTS_PAGE, view.CURVES_PAGE))
     uri = tracking_uri(workspace)
     if uri.startswith(("http:", "https:")):
-        server = uri.rstrip("/")
         print("MLFLOW_TRACKING_URI names a server, so none is started.")
-        print(f"Results: {server}/{results}\nLearning curves: {server}/{curves}")
+        _print_pages(uri.rstrip("/"), experiment)
         return
     if uri == sqlite_uri(workspace.mlflow_database):
         os.chdir(workspace.main_repository)
@@ -38,14 +36,22 @@ def open_ui(workspace: Workspace, port: int | None, *, show: bool) -> None:
         port = free_port()
     else:
         check_port(port)
-    server = f"http://{HOST}:{port}"
     print("The pages are up as soon as the server has started.")
-    print(f"Results: {server}/{results}\nLearning curves: {server}/{curves}", flush=True)
+    results = _print_pages(f"http://{HOST}:{port}", experiment)
     if show and browser.has_display():  # by a process of its own, because the server replaces this one
-        subprocess.Popen([sys.executable, "-m", browser.__name__, f"{server}/{results}"])
+        subprocess.Popen([sys.executable, "-m", browser.__name__, results])
     command = ["mlflow", "ui", "--workers", "1", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+def _print_pages(server: str, experiment: str) -> str:
+    """Print the addresses of both pages on a server and return that of the results."""
+    results, curves = (
+        f"{server}/{page.format(experiment=experiment)}" for page in (view.RESULTS_PAGE, view.CURVES_PAGE)
+    )
+    print(f"Results: {results}\nLearning curves: {curves}", flush=True)
+    return results
 
 
 def check_port(port: int) -> None:

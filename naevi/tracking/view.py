@@ -6,7 +6,7 @@ MLflow's pages read a shared view from a tag of the experiment, in JSON of their
 import json
 from typing import TYPE_CHECKING, Any
 
-from naevi.tracking.store import FINISHED, search_runs
+from naevi.tracking.store import FINISHED_RESULTS, RESULTS, search_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,7 +17,7 @@ RESULTS_VIEW, CURVES_VIEW = "naevi", "naevi-curves"
 PAGE = "#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey="
 RESULTS_PAGE = PAGE + RESULTS_VIEW
 CURVES_PAGE = f"{PAGE}{CURVES_VIEW}&compareRunsMode=CHART"
-RESULTS, MODELS = "tags.kind = 'result'", "tags.kind = 'model'"
+MODELS = "tags.kind = 'model'"
 CURVES = ["val_dice", "val_iou", "train_loss"]
 FIRST_SCORES, LAST_SCORES = ["dice.mean", "iou.mean"], ["val.dice", "failed"]
 MAX_PARAMETERS = 8  # as columns; a screen has no room for more
@@ -26,7 +26,7 @@ SCORE_PX, PARAMETER_PX = 90, 130  # widths of columns
 
 def write_views(client: "MlflowClient", experiment_id: str) -> None:
     """Save both views in the experiment. That of the results has a column for each parameter in which they differ."""
-    results = list(search_runs(client, experiment_id, f"{RESULTS} and {FINISHED}"))
+    results = list(search_runs(client, experiment_id, FINISHED_RESULTS))
     views = {RESULTS_VIEW: _results_view(differing_parameters(results)), CURVES_VIEW: _curves_view()}
     for name, view in views.items():
         client.set_experiment_tag(experiment_id, TAG + name, json.dumps(view))
