@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from naevi.digests import path_md5
@@ -11,17 +11,17 @@ from naevi.errors import UserError
 from naevi.files import read_csv, read_json
 from naevi.record import model_problems, score_problems
 from naevi.tracking import store
-from naevi.tracking.store import get_or_none, shorten_error, tracking_uri
+from naevi.tracking.logged_models import ADDRESS, MODEL_FILES, NAME, list_model_files, model_of
+from naevi.tracking.store import shorten_error, tracking_uri
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import FileInfo, Run
 
-# The files that a run must have, by its kind.
-MODEL_FILES = ["model/model.json", "model/model.safetensors", "model/history.csv"]
+MODEL_FOLDER = "model"  # of the runs of models of earlier versions, which have no MLflow model
 SCORE_FILES = ["metrics.json", "per_image.csv"]
-RESULT_FILES = [*SCORE_FILES, "report.html", "report.md", "figures"]
+RESULT_FILES = [*SCORE_FILES, "report.html", "report.md", "figures"]  # that a result must have
 DETAILS = "details.json"
 
 
@@ -42,20 +42,19 @@ def with_details(files: list[str], tags: Mapping[str, str]) -> list[str]:
 
 def has_files(client: "MlflowClient", run: "Run") -> bool:
     """Return whether all files of a FINISHED run exist. They aren't read, but `run_problems` reads them."""
-    tags = run.data.tags
-    expected, folder = (MODEL_FILES, "model") if tags["kind"] == "model" else (with_details(RESULT_FILES, tags), None)
-    found = {file.path for file in client.list_artifacts(run.info.run_id, folder)}
-    return found.issuperset(expected) and all(has_model_files(client, model) for model in logged_models(run))
+    is_model = run.data.tags["kind"] == "model"
+    expected = MODEL_FILES if is_model else with_details(RESULT_FILES, run.data.tags)
+    found = {PurePosixPath(file.path).name for file in list_files(client, run)}
+    model = model_of(run)
+    return found.issuperset(expected) and (model is None or bool(list_model_files(client, model)))
 
 
-def has_model_files(client: "MlflowClient", model: str) -> bool:
-    """Return whether an MLflow model exists, isn't deleted, and has files."""
-    return bool(get_or_none(lambda: client.list_logged_model_artifacts(model)))
-
-
-def logged_models(run: "Run") -> list[str]:
-    """Return the ids of the MLflow models of a run."""
-    return [str(output.model_id) for output in run.outputs.model_outputs] if run.outputs else []
+def list_files(client: "MlflowClient", run: "Run") -> "list[FileInfo]":
+    """Return the files of a model, or the files and folders of a result. A deleted MLflow model has none."""
+    model = model_of(run)
+    if run.data.tags["kind"] == "result" or model is None:
+        return list(client.list_artifacts(run.info.run_id, MODEL_FOLDER if run.data.tags["kind"] == "model" else None))
+    return list_model_files(client, model)
 
 
 def run_problems(workspace: Workspace, run_id: str, md5s: Collection[str] = ()) -> list[str]:
@@ -66,15 +65,17 @@ def run_problems(workspace: Workspace, run_id: str, md5s: Collection[str] = ()) 
     """
     client, _ = store.connect(workspace)
     run = client.get_run(run_id)
+    model = model_of(run)
     try:
+        if run.data.tags["kind"] == "model":
+            address = f"{ADDRESS}{model}" if model else f"{run.info.artifact_uri}/{MODEL_FOLDER}"
+            with _download(workspace, artifact_uri=address) as folder:
+                changed = bool(md5s) and path_md5(Workspace(folder.parent), folder.name) not in md5s
+                return model_problems(folder) or ["a file of the model has changed"] * changed
         with _download(workspace, run_id=run_id) as folder:
-            if run.data.tags["kind"] == "model":
-                problems = model_problems(folder / "model")
-                changed = bool(md5s) and path_md5(Workspace(folder), "model") not in md5s
-                return problems or ["a file of the model has changed"] * changed
             problems = _result_problems(folder, run)
-        for model in logged_models(run):
-            with _download(workspace, artifact_uri=f"models:/{model}") as folder:
+        if model is not None:
+            with _download(workspace, artifact_uri=f"{ADDRESS}{model}") as folder:
                 problems += _predictor_problems(folder, run.data.tags)
     except UserError as error:
         return [str(error)]
@@ -109,8 +110,10 @@ def _download(workspace: Workspace, **address: str) -> Iterator[Path]:
 
     uri = tracking_uri(workspace)
     with tempfile.TemporaryDirectory(prefix="naevi-") as temporary:
+        destination = Path(temporary) / NAME  # which messages name
+        destination.mkdir()
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(**address, dst_path=temporary, tracking_uri=uri))
+            folder = Path(mlflow.artifacts.download_artifacts(**address, dst_path=str(destination), tracking_uri=uri))
         except Exception as error:  # of MLflow, sqlalchemy, requests or the file system
             raise UserError(f"the files can't be read ({shorten_error(error)})") from error
         yield folder

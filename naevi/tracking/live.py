@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,10 +18,12 @@ from naevi.errors import UserError, describe_error
 from naevi.images import Pixels
 from naevi.provenance import read_description
 from naevi.tracking import store
+from naevi.tracking.logged_models import log_model
 from naevi.tracking.model_keys import WEIGHTS_TAG
-from naevi.tracking.runs import create_model_run, log_folder, log_history, now_ms
+from naevi.tracking.runs import create_model_run, log_history, now_ms
 from naevi.tracking.source import BASELINE
 from naevi.tracking.store import close_stale_runs, finished_runs, shorten_error
+from naevi.tracking.system_metrics import SystemMetrics
 from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 N_VALIDATION_IMAGES = 6  # shown side by side in one picture
 IMAGE_INTERVAL_EPOCHS = 5
+MEASURE_INTERVAL_S = 1  # of processors, memory and GPUs; each epoch has their means
 FLUSH_TIMEOUT_S = 60  # how long the end of a training waits for MLflow
 # With these limits, a call that nobody answers fails after 90 seconds. MLflow itself would retry for 20 minutes, which
 # is fine for the stage `track`. Values that the user has set take precedence.
@@ -80,14 +83,16 @@ class LiveRun:
         self._todo.put(partial(log_history, rows=history, timestamp_ms=now_ms()))
 
     def log_epoch(self, row: dict[str, float], predictions: Pixels | None = None) -> None:
-        """Log a row of the history and the images per second. Every IMAGE_INTERVAL_EPOCHS epochs, log a picture too.
+        """Log a row of the history, the images per second and the use of the machine since the epoch before.
+
+        Every IMAGE_INTERVAL_EPOCHS epochs, log a picture too.
 
         `predictions` are those of the validation images, uint8 (N, H, W) of classes.
         """
         now = time.monotonic()
         speed = {"images_per_s": self._n_images / (now - self._epoch_start)}
         self._epoch_start = now
-        self._todo.put(partial(log_history, rows=[row | speed], timestamp_ms=now_ms()))
+        self._todo.put(partial(self._log_row, row=row | speed, timestamp_ms=now_ms()))
         if self._validation is None or predictions is None:
             return
         if row["epoch"] % IMAGE_INTERVAL_EPOCHS == 0:
@@ -99,7 +104,7 @@ class LiveRun:
 
         The caller removes the checkpoint afterwards. So Ctrl-C during the wait here doesn't cost the training.
         """
-        self._todo.put(lambda client, run_id: log_folder(self._workspace, client, run_id, folder, "model"))
+        self._todo.put(lambda client, run_id: log_model(self._workspace, client, run_id, folder))
         self._todo.put(lambda client, run_id: client.set_tag(run_id, WEIGHTS_TAG, read_description(folder)["sha256"]))
         self.end("FINISHED")
 
@@ -122,7 +127,8 @@ class LiveRun:
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every retry
         try:
             run = _open_run(workspace, origin)
-            while action := self._todo.get():
+            self._system = SystemMetrics()
+            while action := self._next_action():
                 if run:
                     action(*run)
         except Exception as error:  # no error of MLflow may cost a trained model
@@ -131,6 +137,17 @@ class LiveRun:
             self._disable(message.rstrip("."))
         finally:
             self._done.set()
+
+    def _next_action(self) -> Action | None:
+        """Wait for the next action. Measure the system meanwhile."""
+        while True:
+            try:
+                return self._todo.get(timeout=MEASURE_INTERVAL_S)
+            except Empty:
+                self._system.measure()
+
+    def _log_row(self, client: "MlflowClient", run_id: str, row: dict[str, float], timestamp_ms: int) -> None:
+        log_history(client, run_id, [row | self._system.means()], timestamp_ms)
 
     def _disable(self, reason: str) -> None:
         if not self._disabled:

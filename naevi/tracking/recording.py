@@ -16,6 +16,7 @@ from naevi.files import read_csv, read_json
 from naevi.provenance import data_digest
 from naevi.record import Record, parameters_without
 from naevi.tracking.artifacts import md5_tag
+from naevi.tracking.logged_models import link_scores, log_model
 from naevi.tracking.model_keys import WEIGHTS_TAG, children_tags
 from naevi.tracking.runs import (
     RESTORED,
@@ -86,7 +87,7 @@ def record_model(
     client.set_tag(run_id, RESTORED, "true")  # its times are those of this logging
     history = pd.read_csv(folder / "history.csv").to_dict("records")
     log_history(client, run_id, [{str(key): value for key, value in row.items()} for row in history], now_ms())
-    log_folder(workspace, client, run_id, folder, "model")
+    log_model(workspace, client, run_id, folder)
     client.set_tag(run_id, WEIGHTS_TAG, origin["sha256"])
     client.set_terminated(run_id, "FINISHED")
     logger.info("Recorded in MLflow: model %s.", origin["item"])
@@ -124,6 +125,26 @@ def record_result(
     client.set_terminated(run_id, "FINISHED")
     logger.info("Recorded in MLflow: result %s.", name)
     return run_id
+
+
+def record_test_scores(workspace: Workspace, client: "MlflowClient", run_id: str, item: str, result: Result) -> None:
+    """Log the scores of a fold's model on the images that it is tested on, and the digest of these images.
+
+    The model `all` is tested on none.
+    """
+    from mlflow.entities import Metric
+
+    scores = result.scores.get("fold", {}).get(item, {})
+    tested = {f"test_{name}": scores[name] for name in ("dice", "iou") if scores.get(name) is not None}
+    if tested.items() <= client.get_run(run_id).data.metrics.items():
+        return
+    per_image = read_csv(workspace.per_image)
+    ids = per_image[per_image.fold.astype(str) == item].image_id.unique().tolist()
+    data = data_digest(read_csv(workspace.image_table), ids)
+    client.log_inputs(run_id, [dataset_input(workspace, result.data_set, data, "test")])
+    now = now_ms()
+    client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in tested.items()])
+    link_scores(client, client.get_run(run_id), tested, "test")
 
 
 def result_name(client: "MlflowClient", experiment_id: str, result: Result, experiment: str) -> str:

@@ -13,7 +13,8 @@ from naevi.config import parse_record
 from naevi.errors import UserError, describe_error
 from naevi.files import read_csv, read_yaml
 from naevi.tracking import store
-from naevi.tracking.artifacts import has_model_files, logged_models, md5_tag
+from naevi.tracking.artifacts import md5_tag
+from naevi.tracking.logged_models import ADDRESS, list_model_files, model_of
 from naevi.tracking.store import FINISHED_RESULTS, get_or_none, search_runs, tracking_uri
 from naevi.workspace import Workspace
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
-ADDRESS = "models:/"  # the beginning of the address of an MLflow model
 MAX_ERROR_CHARACTERS = 200
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ def finished_results(workspace: Workspace) -> list[FinishedResult]:
         except UserError as error:
             logger.warning("MLflow's run %s is left out: %s", run.info.run_name, error)
         else:
-            model, predictor = next(iter(logged_models(run)), None), run.data.tags.get(md5_tag("data/predictor"), "")
-            results.append(FinishedResult(run_id, model, per_image, predictor))
+            predictor = run.data.tags.get(md5_tag("data/predictor"), "")
+            results.append(FinishedResult(run_id, model_of(run), per_image, predictor))
     return results
 
 
@@ -114,7 +114,7 @@ def _create_version(client: "MlflowClient", name: str, run_id: str, model: str, 
 def _has_files(client: "MlflowClient", version: "ModelVersion") -> bool:
     """Return whether the files of a version exist. Those of earlier releases aren't checked: they name no model."""
     source = str(version.source)
-    return not source.startswith(ADDRESS) or has_model_files(client, source.removeprefix(ADDRESS))
+    return not source.startswith(ADDRESS) or bool(list_model_files(client, source.removeprefix(ADDRESS)))
 
 
 def set_champion(workspace: Workspace, model: str, version: str) -> None:
@@ -150,10 +150,11 @@ def restore_versions(workspace: Workspace) -> list[str]:
         name, old = version.name, str(version.version)
         run = _find_run(client, version.run_id) if version.run_id else None
         result = results.get(run.data.tags.get("fingerprint", "")) if run else None  # None for models of others, too
-        if result is None or not logged_models(result) or (name, old) in replaced or _has_files(client, version):
+        model = model_of(result) if result else None
+        if result is None or model is None or (name, old) in replaced or _has_files(client, version):
             continue
         tags = client.get_model_version(name, old).tags | {"replaces": old}
-        new = _create_version(client, name, str(result.info.run_id), logged_models(result)[0], tags)
+        new = _create_version(client, name, str(result.info.run_id), model, tags)
         for later in versions:
             if (later.name, later.tags.get("before")) == (name, old):
                 client.set_model_version_tag(name, later.version, "before", new)

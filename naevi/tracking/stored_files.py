@@ -17,7 +17,17 @@ from naevi.files import read_csv
 from naevi.progress import progress
 from naevi.record import read_scores, score_problems
 from naevi.tracking import store
-from naevi.tracking.artifacts import DETAILS, SCORE_FILES, has_files, md5_tag, report_md5, run_problems, with_details
+from naevi.tracking.artifacts import (
+    DETAILS,
+    SCORE_FILES,
+    has_files,
+    list_files,
+    md5_tag,
+    report_md5,
+    run_problems,
+    with_details,
+)
+from naevi.tracking.logged_models import delete_model
 from naevi.tracking.model_keys import ModelKey, children_keys, model_key
 from naevi.tracking.store import FINISHED, finished_runs, search_runs, shorten_error, tracking_uri
 from naevi.workspace import Workspace
@@ -64,10 +74,12 @@ def damaged_runs(workspace: Workspace, *, data: bool) -> list[DamagedRun]:
 
 
 def restore_unreplaced(workspace: Workspace, runs: list[DamagedRun]) -> None:
-    """Restore the deleted runs that weren't replaced."""
+    """Restore the deleted runs that weren't replaced, and delete the MLflow models of the others."""
     client, experiment_id = store.connect(workspace)
     for run in runs:
-        if not finished_runs(client, experiment_id, *run.key):
+        if finished_runs(client, experiment_id, *run.key):
+            delete_model(client, client.get_run(run.run))
+        else:
             client.restore_run(run.run)
 
 
@@ -91,8 +103,9 @@ def _listing_problems(client: "MlflowClient", run: "Run") -> list[str]:
     """Return which files of a run are missing or empty, without reading them."""
     if not has_files(client, run):
         return ["files are missing"]
-    folders = ["model"] if run.data.tags["kind"] == "model" else [None, "figures"]
-    files = [file for folder in folders for file in client.list_artifacts(run.info.run_id, folder)]
+    files = list_files(client, run)
+    if run.data.tags["kind"] == "result":
+        files += client.list_artifacts(run.info.run_id, "figures")
     return [f"{file.path} is empty" for file in files if not file.is_dir and not file.file_size]
 
 

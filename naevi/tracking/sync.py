@@ -8,7 +8,8 @@ checked against it.
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,9 +19,10 @@ from naevi.errors import UserError
 from naevi.provenance import read_description
 from naevi.record import check_result, read_record, read_scores, result_fingerprint
 from naevi.tracking import store
-from naevi.tracking.artifacts import MODEL_FILES, has_files
+from naevi.tracking.artifacts import MODEL_FOLDER, has_files
+from naevi.tracking.logged_models import delete_model
 from naevi.tracking.model_keys import WEIGHTS_TAG, ModelKey
-from naevi.tracking.recording import Result, record_model, record_result
+from naevi.tracking.recording import Result, record_model, record_result, record_test_scores
 from naevi.tracking.runs import NOTE, PARENT, linked_notes
 from naevi.tracking.source import BASELINE, RESULT_COMMIT, commit_with
 from naevi.tracking.store import close_stale_runs, finished_runs, get_or_none, store_lock
@@ -115,8 +117,10 @@ def _sync_runs(
     _add_experiment_name(client, parent, experiment.name)
     if commit := commit_with(workspace, workspace.report_md):
         _set_tag(client, parent, RESULT_COMMIT, commit)
-    for run_id in children:
-        _set_parent(client, run_id, parent)
+    for run_id, model in zip(children, result.models, strict=True):
+        if _set_parent(client, run_id, parent) == parent:
+            with _unless_deleted(client, run_id):
+                record_test_scores(workspace, client, run_id, model["item"], result)
     for run_id, note in linked_notes(client, parent, children).items():
         _set_tag(client, run_id, NOTE, note)
     remaining = {key: [run.info.run_id for run in finished_runs(client, experiment_id, *key)] for key in runs}
@@ -146,6 +150,7 @@ def _keep_one_run(client: "MlflowClient", experiment_id: str, key: ModelKey, cre
             )
         if run is not kept:
             client.delete_run(run.info.run_id)
+            delete_model(client, run)
     return str(kept.info.run_id)
 
 
@@ -155,7 +160,7 @@ def _add_weights_tag(client: "MlflowClient", run: "Run") -> None:
         return
     with tempfile.TemporaryDirectory(prefix="naevi-") as folder:
         try:
-            file = client.download_artifacts(run.info.run_id, MODEL_FILES[0], folder)
+            file = client.download_artifacts(run.info.run_id, f"{MODEL_FOLDER}/model.json", folder)
             sha256 = read_description(Path(file).parent)["sha256"]
         except Exception:  # of MLflow, requests or the file system; `has_files` says what is missing
             return
@@ -169,23 +174,32 @@ def _add_experiment_name(client: "MlflowClient", run_id: str, name: str) -> None
         _set_tag(client, run_id, "dvc.experiments", " ".join([*names, name]))
 
 
-def _set_parent(client: "MlflowClient", run_id: str, parent: str) -> None:
-    """Make `parent` the parent of a run, unless it has one that exists. The run gets the data set of its parent.
+def _set_parent(client: "MlflowClient", run_id: str, parent: str) -> str:
+    """Make `parent` the parent of a run, unless it has one that exists. Return its parent.
 
-    While a model trains, only the source of its images (such as folder) is known.
+    The run gets the data set of its parent. While a model trains, only the source of its images (such as folder) is
+    known.
     """
     current = client.get_run(run_id).data.tags.get(PARENT)
-    if current is None or not _run_exists(client, current):
-        _set_tag(client, run_id, PARENT, parent)
-        _set_tag(client, run_id, "dataset", client.get_run(parent).data.tags["dataset"])
+    if current is not None and _run_exists(client, current):
+        return str(current)
+    _set_tag(client, run_id, PARENT, parent)
+    _set_tag(client, run_id, "dataset", client.get_run(parent).data.tags["dataset"])
+    return parent
 
 
 def _set_tag(client: "MlflowClient", run_id: str, key: str, value: str) -> None:
-    """Set a tag of a run, unless another process has deleted the run."""
+    with _unless_deleted(client, run_id):
+        client.set_tag(run_id, key, value)
+
+
+@contextmanager
+def _unless_deleted(client: "MlflowClient", run_id: str) -> Iterator[None]:
+    """Ignore an error of MLflow if another process has deleted this run meanwhile."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.set_tag(run_id, key, value)
+        yield
     except MlflowException:
         if _run_exists(client, run_id):
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
 from naevi.experiments.demo import commit
@@ -201,6 +202,11 @@ def files(folder: Path, run: Any) -> Path:
     return folder / "mlartifacts" / run.info.run_id / "artifacts"
 
 
+def model_files(folder: Path, run: Any) -> Path:
+    """Return the folder with the files of a run's MLflow model."""
+    return folder / "mlartifacts/models" / run.outputs.model_outputs[0].model_id / "artifacts"
+
+
 def test_lost_and_damaged_files_and_metrics_are_recorded_again(repository: Path, tmp_path: Path) -> None:
     folder = pipeline.copy(repository, tmp_path / "repository")
     head = pipeline.run(folder, "git", "rev-parse", "--short=7", "HEAD").strip()
@@ -208,7 +214,7 @@ def test_lost_and_damaged_files_and_metrics_are_recorded_again(repository: Path,
     (default,) = (run for run in runs(folder, "tags.kind = 'result'") if run.info.run_id != short.info.run_id)
     (model,) = (run for run in runs(folder, "tags.kind = 'model' and params.item = '1'"))
     client(folder).log_metric(default.info.run_id, "dice.mean", 0.99)
-    flip(files(folder, model) / "model/model.safetensors")
+    flip(model_files(folder, model) / "model.safetensors")
     shutil.rmtree(files(folder, short))
 
     lines = verify(folder)
@@ -220,10 +226,13 @@ def test_lost_and_damaged_files_and_metrics_are_recorded_again(repository: Path,
     assert f"{default.info.run_name}: the metric dice.mean is 0.99 instead of 0." in for_head
     assert for_short.startswith(f"short: damaged in MLflow ({SHORT}: "), lines
     assert all(line.endswith("). Recorded from the files.") for line in (for_head, for_short))
+    with pytest.raises(MlflowException, match="not found"):  # the MLflow model goes with its run
+        client(folder).get_logged_model(model.outputs.model_outputs[0].model_id)
     for old in (default, short, model):
         assert client(folder).get_run(old.info.run_id).info.lifecycle_stage == "deleted"
         (new,) = runs(folder, f"tags.fingerprint = '{old.data.tags['fingerprint']}'")
-        assert (files(folder, new) / ("model" if old is model else "report.html")).exists()
+        expected = model_files(folder, new) / "model.json" if old is model else files(folder, new) / "report.html"
+        assert expected.exists()
     (again,) = runs(folder, "tags.dvc.experiments = 'short'")
     assert again.data.metrics == short.data.metrics
 

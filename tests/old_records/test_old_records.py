@@ -57,8 +57,8 @@ def finished(folder: Path) -> dict[str, Run]:
 
 
 def scores(run: Run) -> dict[str, Any]:
-    """Return the metrics of a run that are also in files."""
-    return {key: value for key, value in run.data.metrics.items() if key != "images_per_s"}
+    """Return the metrics of a run that are also in files, and that earlier versions logged."""
+    return {key: value for key, value in run.data.metrics.items() if not key.startswith(("images_per_s", "test_"))}
 
 
 def naevi(*arguments: str) -> str:

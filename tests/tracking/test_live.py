@@ -78,7 +78,17 @@ def test_a_run_has_the_models_parameters_data_and_history(workspace: Workspace) 
     client = mlflow.MlflowClient(tracking_uri(workspace))
     points = client.get_metric_history(found.info.run_id, "train_loss")
     assert [(point.step, point.value) for point in points] == [(1, 0.5), (2, 0.25), (3, 0.125)]
-    assert set(found.data.metrics) == {"lr", "train_loss", "images_per_s"}
+    system = {"cpu_utilization_percentage", "system_memory_usage_megabytes", "system_memory_usage_percentage"}
+    measured = {name.removeprefix("system/") for name in found.data.metrics if name.startswith("system/")}
+    assert system <= measured, "and those of GPUs if there are any"
+    assert all(name in system or name.startswith("gpu_") for name in measured)
+    assert 0 < found.data.metrics["system/system_memory_usage_percentage"] <= 100
+    assert client.get_metric_history(found.info.run_id, "system/cpu_utilization_percentage")[0].step == 3
+    assert {name for name in found.data.metrics if not name.startswith("system/")} == {
+        "lr",
+        "train_loss",
+        "images_per_s",
+    }
 
 
 def test_validation_images_are_shown_every_few_epochs(workspace: Workspace) -> None:
@@ -166,7 +176,8 @@ def test_artifacts_are_kept_in_the_main_repository(
     with live_run(Workspace(Path(), workspace.root), ORIGIN) as run:
         run.log_model(Path("model"))
 
-    assert len(list(workspace.mlflow_artifacts.rglob("model.json"))) == 1
+    (description,) = workspace.mlflow_artifacts.rglob("model.json")
+    assert description.is_relative_to(workspace.mlflow_artifacts / "models")
     assert [file.name for file in temporary.rglob("*.*")] == ["model.json"]
     (found,) = all_runs(workspace)
     assert (found.info.status, found.data.tags["sha256"]) == ("FINISHED", "5" * 64)

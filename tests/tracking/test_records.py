@@ -145,7 +145,7 @@ def test_a_repository_that_was_moved_keeps_its_results(repository: Path, monkeyp
 
 def test_a_damaged_artifact_is_not_promoted(repository: Path) -> None:
     commit(repository, "Run it")
-    (weights,) = Path("mlartifacts/models").rglob("model.safetensors")
+    (weights,) = Path("mlartifacts/models").rglob("predictor/model.safetensors")  # the served one
     with weights.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\xff")

@@ -19,8 +19,10 @@ from naevi.errors import UserError
 from naevi.files import read_json, write_csv, write_json, write_text
 from naevi.provenance import digest
 from naevi.tracking import store, sync
-from naevi.tracking.artifacts import run_problems
+from naevi.tracking.artifacts import list_files, run_problems
 from naevi.tracking.live import live_run
+from naevi.tracking.logged_models import log_model, model_of
+from naevi.tracking.runs import MAX_DIGEST_CHARACTERS
 from naevi.tracking.store import tracking_uri
 from naevi.tracking.stored_files import damaged_runs
 from naevi.tracking.sync import DvcExperiment, current_experiment, sync_result
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 Overrides = dict[str, Any]
 NO_EXPERIMENT = DvcExperiment("", "")
+VALIDATION_DIGEST = "e" * 64
 
 
 @pytest.fixture
@@ -50,7 +53,8 @@ def result(workspace: Workspace, config: Config) -> Workspace:
     write_json(workspace.predictor / "predict.json", {})
     write_json(workspace.data_statistics, {"digest": "da7a"})
     write_json(workspace.metrics, {"images": 2, "dice": {"mean": 0.5}, "iou": {"mean": 0.375}})
-    write_json(workspace.details, {"dice": {"median": 0.5}, "unscored": 0})
+    folds = {"0": {"dice": 0.25, "iou": 0.15}, "1": {"dice": 0.75, "iou": 0.6}}
+    write_json(workspace.details, {"dice": {"median": 0.5}, "unscored": 0, "fold": folds})
     scores = {"image_id": ["007", "NA"], "class": "lesion", "fold": [0, 1], "dice": [0.25, 0.75], "iou": [0.15, 0.6]}
     write_csv(workspace.per_image, pd.DataFrame(scores))
     write_csv(workspace.image_table, pd.DataFrame({"image_id": ["NA", "007"], "sha256": ["a", "b"]}))
@@ -62,13 +66,14 @@ def result(workspace: Workspace, config: Config) -> Workspace:
 
 def add_model(workspace: Workspace, item: str) -> pd.DataFrame:
     """Write the files of a model and return its history with the column `model`."""
-    origin = {key: value for key, value in ORIGIN.items() if key != "fingerprint"} | {"item": item}
+    data = ORIGIN["data"] | {"val": {"images": 1, "digest": VALIDATION_DIGEST}}
+    origin = {key: value for key, value in ORIGIN.items() if key != "fingerprint"} | {"item": item, "data": data}
     folder = workspace.model(item)
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
     digests = {"fingerprint": digest(origin), "sha256": hashlib.sha256(b"weights").hexdigest()}
     write_json(folder / "model.json", origin | digests)
-    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25]})
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25], "val_dice": [0.25, 0.875]})
     write_csv(folder / "history.csv", history)
     return history.assign(model=item)
 
@@ -107,7 +112,17 @@ def test_a_result_is_logged_with_its_models(result: Workspace, config: Config) -
     assert parent.data.tags["dvc.md5.data.models.0"] == path_md5(result, "data/models/0")
     assert (parent.data.tags["dataset"], parent.data.tags["data"]) == ("phantoms", "da7a")
     assert parent.data.tags["children"].split() == [run.data.tags["fingerprint"] for run in children]
-    assert parent.data.metrics == {"images": 2, "dice.mean": 0.5, "iou.mean": 0.375, "dice.median": 0.5, "unscored": 0}
+    assert parent.data.metrics == {
+        "images": 2,
+        "dice.mean": 0.5,
+        "iou.mean": 0.375,
+        "dice.median": 0.5,
+        "unscored": 0,
+        "fold.0.dice": 0.25,
+        "fold.0.iou": 0.15,
+        "fold.1.dice": 0.75,
+        "fold.1.iou": 0.6,
+    }
     assert parent.data.params["split.folds"] == "2"
     (data,) = parent.inputs.dataset_inputs
     assert (data.dataset.digest, data.dataset.profile) == (digest({"007": "b", "NA": "a"})[:32], '{"images": 2}')
@@ -124,8 +139,58 @@ def test_a_result_is_logged_with_its_models(result: Workspace, config: Config) -
     for child in children:
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.data.tags["restored"] == "true"
-        assert child.data.metrics == {"train_loss": 0.25}
-        assert files(result, child, "model") == {"model/model.json", "model/model.safetensors", "model/history.csv"}
+        assert (child.data.metrics["train_loss"], child.data.metrics["val_dice"]) == (0.25, 0.875)
+
+
+def test_each_model_is_an_mlflow_model_with_its_scores_and_their_data_sets(result: Workspace, config: Config) -> None:
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    client, experiment = store.connect(result)
+    models = {
+        run.data.tags["item"]: (run, client.get_logged_model(str(model_of(run)))) for run in runs(result, "model")
+    }
+    assert len(client.search_logged_models([experiment])) == len(models) == 2
+    run, model = models["1"]
+    assert (model.name, model.status, model.source_run_id) == ("model", "READY", run.info.run_id)
+    assert (model.tags["item"], model.params["model.architecture"]) == ("1", "segnet")
+    assert {file.path for file in list_files(client, run)} == {"model.json", "model.safetensors", "history.csv"}
+    tested = digest({"NA": "a"})[:MAX_DIGEST_CHARACTERS]  # fold 1 tests the image NA, whose SHA-256 is "a"
+    validation = VALIDATION_DIGEST[:MAX_DIGEST_CHARACTERS]
+    assert {(m.key, m.value, m.step, m.dataset_name, m.dataset_digest) for m in model.metrics} == {
+        ("val_dice", 0.875, 2, "phantoms", validation),
+        ("test_dice", 0.75, 0, "phantoms", tested),
+        ("test_iou", 0.6, 0, "phantoms", tested),
+    }
+    contexts = {data.tags[0].value: data.dataset.digest for data in run.inputs.dataset_inputs}
+    assert contexts == {"train": "d" * MAX_DIGEST_CHARACTERS, "val": validation, "test": tested}
+    assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "val_dice")] == [
+        (1, 0.25),
+        (2, 0.875),
+    ]
+    assert run.data.metrics["test_dice"] == 0.75
+    assert mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model", tracking_uri=tracking_uri(result))
+
+
+def test_test_scores_of_a_model_are_those_of_its_result(
+    result: Workspace, config: Config, config_with: Callable[[Overrides], Config]
+) -> None:
+    """A model that a second result uses too keeps the scores of the first one, until that is deleted."""
+    sync_result(result, NO_EXPERIMENT, present=config)
+    client, _ = store.connect(result)
+    (first,) = runs(result, "result")
+    write_json(result.details, read_json(result.details) | {"fold": {"0": {"dice": 0.125, "iou": 0.0625}}})
+    other = config_with({"cv.models": [0, 1], "evaluate.threshold": 0.7})
+    write_lock(result, other)
+
+    sync_result(result, NO_EXPERIMENT, present=other)
+    assert [run.data.metrics["test_dice"] for run in runs(result, "model")] == [0.25, 0.75]
+
+    client.delete_run(first.info.run_id)
+    sync_result(result, NO_EXPERIMENT, present=other)
+    model, _ = runs(result, "model")
+    assert (model.data.metrics["test_dice"], model.data.metrics["test_iou"]) == (0.125, 0.0625)
+    linked = {metric.key: metric.value for metric in client.get_logged_model(str(model_of(model))).metrics}
+    assert linked["test_dice"] == 0.125
 
 
 def test_syncing_twice_changes_nothing_and_adds_the_names_of_experiments(result: Workspace, config: Config) -> None:
@@ -341,17 +406,19 @@ def test_another_clone_that_records_the_same_result_leaves_one_run_of_each(
     client, experiment = store.connect(result)
     set_parent, replaced = sync._set_parent, []
 
-    def replace_our_runs(*arguments: Any) -> None:
+    def replace_our_runs(*arguments: Any) -> str:
         for run in all_runs(result) if not replaced else []:
             kept = ("kind", "fingerprint", "process", "dataset", "item", "children", "dvc.baseline")
             tags = {key: value for key, value in run.data.tags.items() if key in kept}
             earlier = client.create_run(experiment, start_time=run.info.start_time - 1, tags=tags)
-            files = local_file_uri_to_path(run.info.artifact_uri)
-            client.log_artifacts(earlier.info.run_id, files)
+            if run.data.tags["kind"] == "model":
+                log_model(result, client, earlier.info.run_id, result.model(run.data.tags["item"]))
+            else:
+                client.log_artifacts(earlier.info.run_id, local_file_uri_to_path(run.info.artifact_uri))
             client.set_terminated(earlier.info.run_id)
             client.delete_run(run.info.run_id)
             replaced.append(earlier.info.run_id)
-        set_parent(*arguments)
+        return set_parent(*arguments)
 
     monkeypatch.setattr(sync, "_set_parent", replace_our_runs)
 
@@ -454,10 +521,11 @@ def test_a_workspace_that_differs_from_its_record_is_not_logged(result: Workspac
 def test_damaged_files_of_runs_are_found(result: Workspace, config: Config) -> None:
     sync_result(result, NO_EXPERIMENT, present=config)
     (parent,) = runs(result, "result")
-    child = runs(result, "model")[0].info.run_id
+    model = runs(result, "model")[0]
+    child = model.info.run_id
     assert run_problems(result, parent.info.run_id) == run_problems(result, child) == []
 
-    folder = result.mlflow_artifacts / child / "artifacts/model"
+    folder = result.mlflow_artifacts / "models" / str(model_of(model)) / "artifacts"
     (folder / "model.safetensors").write_bytes(b"weighty")
     assert run_problems(result, child) == ["model/model.safetensors is not the file that model.json describes"]
 
