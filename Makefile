@@ -127,8 +127,10 @@ rollback: setup
 	naevi rollback
 
 # Shows Dice, IoU and the parameters that differ, because the full table has a hundred columns.
+# make experiments SORT=val.dice
 experiments: setup
-	dvc exp show --only-changed --no-pager --precision 4 --drop \
+	COLUMNS=$${COLUMNS:-160} dvc exp show --only-changed --no-pager --precision 4 \
+	  $(if $(SORT),--sort-by $(SORT) --sort-order desc) --drop \
 	  '^(?!Experiment$$|(dice|iou)\.mean$$|val\.dice$$|failed$$|(data|preprocess|split|model|train|evaluate|runtime|cv)\.)'
 
 # make history COMMITS=50

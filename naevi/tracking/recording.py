@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -150,14 +151,17 @@ def record_test_scores(workspace: Workspace, client: "MlflowClient", run_id: str
 def result_name(client: "MlflowClient", experiment_id: str, result: Result, experiment: str) -> str:
     """Return a name for the run of a result: its experiment or network, and how it differs from the first result.
 
-    That is the first one in MLflow with the same data set. An example is "unet, train.epochs 96".
+    That is the first one in MLflow with the same data set. Names of parameters are short if they are unique. An example
+    is "unet, epochs 96".
     """
     found = search_runs(client, experiment_id, FINISHED_RESULTS)
     first = next((run for run in found if run.data.tags["dataset"] == result.data_set), None)
     values = {key: str(value) for key, value in flatten(result.config.model_dump()).items()}
     known = first.data.params if first else {}
     names = [key for key in values if values[key] != known.get(key, values[key]) and key != ARCHITECTURE]
-    differences = [f"{key} {shorten(values[key])}" for key in names]
+    ends = Counter(key.rpartition(".")[2] for key in values)
+    labels = [end if ends[end := key.rpartition(".")[2]] == 1 else key for key in names]
+    differences = [f"{label} {shorten(values[key])}" for label, key in zip(labels, names, strict=True)]
     more = [f"{len(names) - MAX_DIFFERENCES} more"] * (len(names) > MAX_DIFFERENCES)
     network = f"{result.config.model.architecture}{'' if differences else f' {result.fingerprint[:8]}'}"
     return ", ".join([experiment or network, *differences[:MAX_DIFFERENCES], *more])

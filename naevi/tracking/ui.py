@@ -46,12 +46,11 @@ def open_ui(workspace: Workspace, port: int | None, *, show: bool) -> None:
 
 
 def _print_pages(server: str, experiment: str) -> str:
-    """Print the addresses of both pages on a server and return that of the results."""
-    results, curves = (
-        f"{server}/{page.format(experiment=experiment)}" for page in (view.RESULTS_PAGE, view.CURVES_PAGE)
-    )
-    print(f"Results: {results}\nLearning curves: {curves}", flush=True)
-    return results
+    """Print the addresses of the pages on a server and return that of the results."""
+    pages = {"Results": view.RESULTS_PAGE, "Differences": view.DIFFERENCES_PAGE, "Learning curves": view.CURVES_PAGE}
+    addresses = {name: f"{server}/{page.format(experiment=experiment)}" for name, page in pages.items()}
+    print("\n".join(f"{name}: {address}" for name, address in addresses.items()), flush=True)
+    return addresses["Results"]
 
 
 def check_port(port: int) -> None:

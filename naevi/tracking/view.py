@@ -1,4 +1,4 @@
-"""The views in which MLflow's pages open: all results by Dice, and the learning curves of all models.
+"""The views in which MLflow's pages open: results by Dice, their differences, and the learning curves of all models.
 
 MLflow's pages read a shared view from a tag of the experiment, in JSON of their own (tried with 3.17.2).
 """
@@ -16,6 +16,7 @@ TAG = "mlflow.sharedViewState."
 RESULTS_VIEW, CURVES_VIEW = "naevi", "naevi-curves"
 PAGE = "#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey="
 RESULTS_PAGE = PAGE + RESULTS_VIEW
+DIFFERENCES_PAGE = f"{RESULTS_PAGE}&compareRunsMode=CHART"
 CURVES_PAGE = f"{PAGE}{CURVES_VIEW}&compareRunsMode=CHART"
 MODELS = "tags.kind = 'model'"
 CURVES = ["val_dice", "val_iou", "train_loss"]
@@ -45,16 +46,31 @@ def _results_view(parameters: list[str]) -> dict[str, Any]:
         | {_column("metrics", name): SCORE_PX for name in LAST_SCORES}
     )
     columns = {"selectedColumns": list(widths), "columnOrder": list(widths), "columnWidths": widths}
-    return _view(RESULTS, _column("metrics", FIRST_SCORES[0])) | columns
+    differences = {
+        "type": "DIFFERENCE",
+        "compareGroups": ["Parameters"],
+        "showDifferencesOnly": True,
+        "showChangeFromBaseline": False,
+        "baselineColumnUuid": "",
+    }
+    lines = {"type": "PARALLEL", "selectedParams": parameters, "selectedMetrics": FIRST_SCORES[:1], "showAllRuns": True}
+    charts = _charts("Parameters that differ", [differences, lines], columns=1)
+    return _view(RESULTS, _column("metrics", FIRST_SCORES[0])) | columns | charts
 
 
 def _curves_view() -> dict[str, Any]:
-    section = {"uuid": CURVES_VIEW, "name": "Learning curves", "display": True}
-    line = {"type": "LINE", "metricSectionId": CURVES_VIEW, "lineSmoothness": 0}
-    charts = [line | {"uuid": name, "metricKey": name, "selectedMetricKeys": [name]} for name in CURVES]
-    return _view(MODELS, _column("attributes", "Created")) | {
-        "compareRunCharts": charts,
-        "compareRunSections": [section],
+    line = {"type": "LINE", "lineSmoothness": 0}
+    charts = [line | {"metricKey": name, "selectedMetricKeys": [name]} for name in CURVES]
+    return _view(MODELS, _column("attributes", "Created")) | _charts("Learning curves", charts, columns=2)
+
+
+def _charts(title: str, charts: list[dict[str, Any]], columns: int) -> dict[str, Any]:
+    """Return the part of a view that shows these charts under a title, so many side by side."""
+    return {
+        "compareRunCharts": [
+            chart | {"uuid": f"{title} {number}", "metricSectionId": title} for number, chart in enumerate(charts)
+        ],
+        "compareRunSections": [{"uuid": title, "name": title, "display": True, "columns": columns}],
     }
 
 

@@ -46,7 +46,7 @@ def runs(folder: Path, condition: str = "") -> list[Any]:
 IDENTITY = {
     f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in (("NAME", "n"), ("EMAIL", "n@n"))
 }
-SHORT = "short, train.epochs 1, cv.models [0]"  # the name of the run of the experiment `short`
+SHORT = "short, epochs 1, models [0]"  # the name of the run of the experiment `short`
 VERIFIED = ["verified: all 2 results in git have one complete run in MLflow."]
 
 

@@ -395,8 +395,8 @@ def test_the_name_of_a_run_says_how_it_differs_from_the_first_result(
         (new,) = {run.info.run_name for run in runs(result, "result")} - set(names)
         names.append(new)
 
-    assert names[1:3] == ["unet-plain, evaluate.threshold 0.25", "strict, evaluate.threshold 0.75"]
-    assert names[3].endswith(", 1 more")
+    assert names[1:3] == ["unet-plain, threshold 0.25", "strict, threshold 0.75"]
+    assert names[3] == "unet-plain, epochs 7, lr 0.5, train.seed 9, 1 more"
 
 
 def test_another_clone_that_records_the_same_result_leaves_one_run_of_each(

@@ -77,11 +77,11 @@ def test_the_first_screen_has_scores_and_differing_parameters_without_a_click(
 
     with pipeline.served(results.root, "naevi", "ui", BROWSER=str(script), DISPLAY=":99"):
         log = (results.root / "log").read_text(encoding="utf-8")
-        table, curves = (
-            re.findall(rf"^{name}: (.*)$", log, re.MULTILINE)[0] for name in ("Results", "Learning curves")
+        table, differences, curves = (
+            re.findall(rf"^{name}: (.*)$", log, re.MULTILINE)[0]
+            for name in ("Results", "Differences", "Learning curves")
         )
-        shown = load(table, tmp_path, "1600,900").stdout
-        charts = load(curves, tmp_path, "1600,900").stdout
+        shown, differing, charts = (load(page, tmp_path, "1600,900").stdout for page in (table, differences, curves))
         for _ in range(50):
             if opened.exists():
                 break
@@ -92,6 +92,9 @@ def test_the_first_screen_has_scores_and_differing_parameters_without_a_click(
     assert [name for name, _ in cells] == names * 3
     assert [value for name, value in cells if name == "dice.mean"] == ["0.93", "0.92", "0.91"]
     assert [value for name, value in cells if name == "train.epochs"] == ["96", "48", "48"]
+    assert "Parameters that differ" in differing
+    rows = differing.partition("Show differences only")[2]
+    assert [name in rows for name in ("model.architecture", "train.epochs", "train.lr")] == [True, True, False]
     assert "segnet 0" in charts
     assert "Learning curves" in charts
     assert opened.read_text(encoding="utf-8").strip() == table
