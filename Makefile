@@ -148,7 +148,7 @@ CUDA := ^(nvidia-|cuda-|triton=)
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --quiet
 lock:
 	cat requirements.lock requirements-cuda.lock > all.lock
-	$(COMPILE) --extra dev $(UPGRADE) --output-file all.lock
+	$(COMPILE) --extra dev --extra gpu $(UPGRADE) --output-file all.lock
 	{ echo "# The versions behind the committed results. Written by \`make lock\` from pyproject.toml."; \
 	  awk '/^[^ ]/ {out = /$(CUDA)/} !out' all.lock; } > requirements.lock
 	{ echo "# What torch needs on Linux for a GPU. Written by \`make lock\` from pyproject.toml."; \
