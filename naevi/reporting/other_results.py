@@ -45,10 +45,7 @@ def comparison_rows(result: ReportData) -> list[dict[str, str]]:
 
 def comparison_table(result: ReportData) -> Table:
     """Return the rows of `comparison_rows` for Markdown."""
-    rows = []
-    for row in comparison_rows(result):
-        link = f"[source]({row['source']})" if row["source"] else ""
-        rows.append([*(row[key] for key in ("name", "dice", "interval", "iou", "protocol")), link])
+    rows = [list(row.values()) for row in comparison_rows(result)]
     return Table(["result", "Dice", "95 % interval", "IoU", "protocol", "source"], rows)
 
 

@@ -164,6 +164,7 @@ def test_published_results_are_shown_for_ph2_only(
         assert all(other.source in text and other.protocol in text for other in PH2_RESULTS)
     assert "| lesson-12-unet | 0.900 | 0.800 to 0.950 | 0.700 |" in render_markdown(real)
     assert "| DermoMamba | 0.9556 |  | 0.9157 |" in render_markdown(real)
+    assert all(f"| {other.source} |" in render_markdown(real) for other in PH2_RESULTS), "addresses that work"
     assert "others" in draw_plots(real)
     assert "others" not in draw_plots(result)
 
