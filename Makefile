@@ -127,9 +127,9 @@ rollback: setup
 	naevi rollback
 
 # Shows Dice, IoU and the parameters that differ, because the full table has a hundred columns.
-# make experiments SORT=val.dice
+# make experiments SORT=val.dice COMMITS=5; by default only experiments of the last commit
 experiments: setup
-	COLUMNS=$${COLUMNS:-160} dvc exp show --only-changed --no-pager --precision 4 \
+	COLUMNS=$${COLUMNS:-160} dvc exp show --only-changed --no-pager --precision 4 $(if $(COMMITS),--num $(COMMITS)) \
 	  $(if $(SORT),--sort-by $(SORT) --sort-order desc) --drop \
 	  '^(?!Experiment$$|(dice|iou)\.mean$$|val\.dice$$|failed$$|(data|preprocess|split|model|train|evaluate|runtime|cv)\.)'
 

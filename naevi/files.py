@@ -120,7 +120,7 @@ def parse_yaml(text: str, name: str) -> Any:
     """Return the content of YAML 1.2. `name` says in messages where it is from.
 
     Raises UserError if it isn't YAML, has more than MAX_YAML_BYTES, would become more than MAX_YAML_NODES, or has more
-    than MAX_YAML_DEPTH brackets in each other. Both are counted in the text, including its comments.
+    than MAX_YAML_DEPTH nested brackets. Both are counted in the text, including its comments.
     """
     if len(text) > MAX_YAML_BYTES:
         raise UserError(f"{name} is larger than {MAX_YAML_BYTES // KIB} KiB. Make it smaller.")
@@ -139,7 +139,7 @@ def _check_signs(text: str) -> None:
         raise ValueError(f"it has more than {MAX_YAML_NODES} lines and values")
     brackets = ({"[": 1, "{": 1}.get(sign, -1) for sign in re.findall(r"[][{}]", text))
     if max(itertools.accumulate(brackets), default=0) > MAX_YAML_DEPTH:
-        raise ValueError(f"it has more than {MAX_YAML_DEPTH} brackets in each other")
+        raise ValueError(f"it has more than {MAX_YAML_DEPTH} nested brackets")
 
 
 def _check_aliases(text: str) -> None:

@@ -3,7 +3,6 @@
 Each run of a model has one, with the files in its folder. That of a result has the model `all`, see `serving`.
 """
 
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ CONTEXT = "mlflow.data.context"  # tag of a data set: the part of it, such as tr
 
 def log_model(workspace: Workspace, client: "MlflowClient", run_id: str, folder: Path) -> None:
     """Log the files that dvc.lock records of a model's folder, and link the model to its last validation scores."""
-    from mlflow.entities import LoggedModelOutput
+    from mlflow.entities import LoggedModelOutput, Metric
 
     run = client.get_run(run_id)
     tags = {name: run.data.tags[name] for name in ("item", "fingerprint")}
@@ -34,22 +33,21 @@ def log_model(workspace: Workspace, client: "MlflowClient", run_id: str, folder:
         client.log_model_artifact(model, str(folder / file), None if place == "." else place)
     client.log_outputs(run_id, [LoggedModelOutput(model, 0)])
     client.finalize_logged_model(model, "READY")
-    link_scores(client, client.get_run(run_id), VALIDATION_SCORES, "val")
+    if link := metric_link(client.get_run(run_id), "val"):
+        names = [name for name in VALIDATION_SCORES if name in run.data.metrics]
+        last = [client.get_metric_history(run_id, name)[-1] for name in names]
+        # The same values at the same times and steps, so the run doesn't get second points.
+        metrics = [Metric(point.key, point.value, point.timestamp, point.step, **link) for point in last]
+        client.log_batch(run_id, metrics=metrics)
 
 
-def link_scores(client: "MlflowClient", run: "Run", names: Iterable[str], part: str) -> None:
-    """Link the last values of these metrics of a run, if it has them, to its model and to a part of its data set."""
-    from mlflow.entities import Metric
-
+def metric_link(run: "Run", part: str) -> dict[str, str]:
+    """Return what links a metric to the model of a run and to a part of its data set, empty without one of them."""
     model, inputs = model_of(run), run.inputs.dataset_inputs if run.inputs else []
     data = {tag.value: item.dataset for item in inputs for tag in item.tags if tag.key == CONTEXT}
     if model is None or part not in data:
-        return
-    link = {"model_id": model, "dataset_name": data[part].name, "dataset_digest": data[part].digest}
-    last = [client.get_metric_history(run.info.run_id, name)[-1] for name in names if name in run.data.metrics]
-    # The same value at the same time and step, so the run doesn't get a second point.
-    metrics = [Metric(point.key, point.value, point.timestamp, point.step, **link) for point in last]
-    client.log_batch(run.info.run_id, metrics=metrics)
+        return {}
+    return {"model_id": model, "dataset_name": data[part].name, "dataset_digest": data[part].digest}
 
 
 def model_of(run: "Run") -> str | None:

@@ -17,7 +17,7 @@ from naevi.files import read_csv, read_json
 from naevi.provenance import data_digest
 from naevi.record import Record, parameters_without
 from naevi.tracking.artifacts import md5_tag
-from naevi.tracking.logged_models import link_scores, log_model
+from naevi.tracking.logged_models import log_model, metric_link
 from naevi.tracking.model_keys import WEIGHTS_TAG, children_tags
 from naevi.tracking.runs import (
     RESTORED,
@@ -143,9 +143,8 @@ def record_test_scores(workspace: Workspace, client: "MlflowClient", run_id: str
     ids = per_image[per_image.fold.astype(str) == item].image_id.unique().tolist()
     data = data_digest(read_csv(workspace.image_table), ids)
     client.log_inputs(run_id, [dataset_input(workspace, result.data_set, data, "test")])
-    now = now_ms()
-    client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in tested.items()])
-    link_scores(client, client.get_run(run_id), tested, "test")
+    link, now = metric_link(client.get_run(run_id), "test"), now_ms()
+    client.log_batch(run_id, metrics=[Metric(key, value, now, 0, **link) for key, value in tested.items()])
 
 
 def result_name(client: "MlflowClient", experiment_id: str, result: Result, experiment: str) -> str:

@@ -22,7 +22,7 @@ MODELS = "tags.kind = 'model'"
 CURVES = ["val_dice", "val_iou", "train_loss"]
 FIRST_SCORES, LAST_SCORES = ["dice.mean", "iou.mean"], ["val.dice", "failed"]
 MAX_PARAMETERS = 8  # as columns; a screen has no room for more
-SCORE_PX, PARAMETER_PX = 90, 130  # widths of columns
+SCORE_PX, PARAMETER_PX = 90, 140  # widths of columns
 
 
 def write_views(client: "MlflowClient", experiment_id: str) -> None:

@@ -27,7 +27,7 @@ from tests.helpers import HERE
 pytestmark = pytest.mark.slow
 
 # Where the fault starts: a part of the path of the first request that fails.
-START, PICTURE, UPLOAD = "", "/images/", "/model/"
+START, PICTURE, UPLOAD = "", "/images/", "/models/"
 WARNING = r"naevi: MLflow logging failed \({}\)\. Run `make ui` or `dvc repro -s -f track` to log this model\.\n"
 TIMEOUT = r"it has not finished after \d+ s"
 # Retries follow at once, because a user's setting wins over naevi's.
@@ -84,7 +84,7 @@ def broken(server: str, fault: str, moment: str) -> Iterator[str]:
         def handle_request(self) -> None:
             proxy.pass_on(self)
 
-        do_GET = do_POST = do_PUT = handle_request
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request
 
         def log_message(self, *_: object) -> None:
             pass
