@@ -21,6 +21,7 @@ import pytest
 import requests
 from mlflow.entities import Run
 
+from naevi.tracking.artifacts import list_files
 from tests import pipeline
 from tests.helpers import HERE
 
@@ -229,5 +230,5 @@ def test_track_logs_what_is_missing_after_an_outage(
         if run.info.status == "FINISHED" and run.data.tags["kind"] == "model":
             points = client.get_metric_history(run.info.run_id, "train_loss")
             assert sorted(point.step for point in points) == [1, 2]
-            files = {Path(file.path).name for file in client.list_artifacts(run.info.run_id, "model")}
+            files = {file.path for file in list_files(client, run)}
             assert files == set(content(small_repository, "0"))
