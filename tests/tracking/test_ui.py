@@ -43,10 +43,11 @@ def test_with_a_server_nothing_is_started(small_repository: Path, tmp_path: Path
     with pipeline.mlflow_server(folder, "sqlite:///mlflow.db", "--artifacts-destination", "artifacts") as address:
         printed = pipeline.run(folder, "naevi", "ui", MLFLOW_TRACKING_URI=address)
 
-    line, results, curves = printed.splitlines()[-3:]
+    line, results, differences, curves = printed.splitlines()[-4:]
     assert printed.startswith("naevi: params.yaml")
     assert line == "MLFLOW_TRACKING_URI names a server, so none is started."
     assert results.startswith(f"Results: {address}/#/experiments/")
+    assert differences.startswith(f"Differences: {address}/#/experiments/")
     assert curves.startswith(f"Learning curves: {address}/#/experiments/")
 
 
