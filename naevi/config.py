@@ -101,6 +101,14 @@ class ReadingConfig(Section):
     pages: Literal["refuse", "first"]
 
 
+class MasksConfig(Section):
+    """What becomes of masks that don't fit their classes or images as they are."""
+
+    values: Literal["refuse", "nearest"]
+    sizes: Literal["resize", "refuse"]
+    several: Literal["refuse", "union"]
+
+
 class DataConfig(Section):
     """Which images are used, how they are read, and what the values in their masks mean."""
 
@@ -113,6 +121,7 @@ class DataConfig(Section):
     mismatches: Literal["refuse", "leave-out"]
     extra_rows: Literal["ignore", "refuse"]
     repeated_rows: Literal["refuse", "first"]
+    masks: MasksConfig
     reading: ReadingConfig
     phantoms: PhantomsConfig
 

@@ -1,5 +1,6 @@
 """Assign every image to test, validation or training, for each model."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from naevi.config import SplitConfig
 from naevi.errors import UserError, first_ten
+
+POOLED = "\0"  # no diagnosis has this name
+
+logger = logging.getLogger(__name__)
 
 # By the column of the image table: the possible sources of the parts, and how to split at random instead.
 GIVEN = {"split": "a column split or folders train and test give", "fold": "a column fold gives"}
@@ -27,7 +32,9 @@ def assign_parts(image_table: pd.DataFrame, settings: SplitConfig) -> pd.DataFra
     If no image of a model is in val, every round(1 / settings.validation)-th image outside the test part is moved
     there. Images of one group always share a part. The model `all` trains on every image.
 
-    Raises UserError if a diagnosis has fewer groups than there are folds, if split.folds differs from the number of
+    Diagnoses with fewer groups than there are folds are stratified together, see `pooled_diagnoses`.
+
+    Raises UserError if there are fewer groups than folds, if split.folds differs from the number of
     folds in the image table, if the image table separates a group, or if a model has too few images for training or
     validation.
     """
@@ -91,19 +98,38 @@ def _stratified_folds(image_table: pd.DataFrame, settings: SplitConfig) -> Itera
             "split.folds is 1, which requires a predefined split: a table with a column split, or folders train and "
             "test with data.split_folders=use. Set split.folds to 2 or more to split at random."
         )
-    groups = image_table.groupby("diagnosis").group.nunique()
-    fewest = groups.min()
-    if fewest < settings.folds:
-        fewer_folds = f"split.folds to {fewest} or less, " if fewest > 1 else ""
+    number = image_table.group.nunique()
+    if number < settings.folds:
+        fewer_folds = f"split.folds to {number} or less, " if number > 1 else ""
         raise UserError(
-            f"split.folds is {settings.folds}, but {groups.idxmin()} has {fewest} image(s), "
+            f"split.folds is {settings.folds}, but there are {number} image(s), "
             f"if near-duplicates and other groups count once. Add images, or set {fewer_folds}"
-            "data.columns.diagnosis or data.columns.group to none, or preprocess.near_duplicates to off."
+            "data.columns.group to none, or preprocess.near_duplicates to off."
         )
-    for _, test in _split_rows(image_table, settings.folds, settings.seed):
+    pooled = pooled_diagnoses(image_table, settings.folds)
+    if pooled:
+        logger.warning(
+            "Diagnoses with too few images for %d folds count as one when folds get the same mix: %s.",
+            settings.folds,
+            first_ten(pooled),
+        )
+    strata = image_table.assign(diagnosis=image_table.diagnosis.mask(image_table.diagnosis.isin(pooled), POOLED))
+    for _, test in _split_rows(strata, settings.folds, settings.seed):
         parts = pd.Series("train", index=image_table.index)
         parts.iloc[test] = "test"
         yield parts
+
+
+def pooled_diagnoses(image_table: pd.DataFrame, folds: int) -> list[str]:
+    """Return the diagnoses that are stratified together, because some have fewer groups than there are folds.
+
+    The rarest come first. If the rare ones together have fewer groups than folds, the next rarest are with them.
+    """
+    groups = image_table.groupby("diagnosis").group.nunique().sort_values(kind="stable")
+    pooled = groups.index[groups < folds].tolist()
+    while 0 < image_table.group[image_table.diagnosis.isin(pooled)].nunique() < folds and len(pooled) < len(groups):
+        pooled.append(groups.index[len(pooled)])
+    return pooled
 
 
 def _with_validation(image_table: pd.DataFrame, parts: pd.Series, fold: int, settings: SplitConfig) -> pd.Series:

@@ -14,7 +14,7 @@ from naevi.dataset import image_ids
 from naevi.datasets.raw import build_raw
 from naevi.errors import UserError
 from naevi.files import read_csv
-from naevi.splitting import assign_parts
+from naevi.splitting import assign_parts, pooled_diagnoses
 from tests.helpers import HERE
 
 SETTINGS = SplitConfig(folds=5, validation=0.1, seed=42)
@@ -93,25 +93,42 @@ def test_image_ids_are_in_the_order_of_the_table(ph2: pd.DataFrame) -> None:
         image_ids(split, "5", "test")
 
 
-def test_fewer_images_of_a_diagnosis_than_folds_are_an_error() -> None:
-    """Four melanomas, two of which are near-duplicates, count as three."""
-    images = image_table(["common"] * 10 + ["melanoma"] * 4)
+def test_rare_diagnoses_are_stratified_together(caplog: pytest.LogCaptureFixture) -> None:
+    """Four melanomas, two of which are near-duplicates, count as three. With two others they are five, one a fold."""
+    images = image_table(["common"] * 10 + ["melanoma"] * 4 + ["Nevus, NOS"] + ["seborrheic keratosis"])
     images.loc[13, "group"] = images.loc[12, "group"]
 
+    assert pooled_diagnoses(images, 5) == ["Nevus, NOS", "seborrheic keratosis", "melanoma"]
+    split = assign_parts(images, SETTINGS)
+
+    for fold in FOLDS:
+        tested = split[split[fold] == "test"]
+        assert (tested.diagnosis == "common").sum() == 2
+        assert tested[tested.diagnosis != "common"].group.nunique() == 1
+    assert caplog.messages == [
+        "Diagnoses with too few images for 5 folds count as one when folds get the same mix: Nevus, NOS, seborrheic "
+        "keratosis, melanoma."
+    ]
+
+
+def test_if_rare_diagnoses_are_too_few_together_the_next_rarest_are_with_them() -> None:
+    images = image_table(["common"] * 20 + ["atypical"] * 10 + ["melanoma"])
+
+    assert pooled_diagnoses(images, 5) == ["melanoma", "atypical"]
+    assert pooled_diagnoses(images, 2) == ["melanoma", "atypical"]
+    assert pooled_diagnoses(image_table(["common"] * 20 + ["atypical"] * 10), 5) == []
+
+
+def test_fewer_images_than_folds_are_an_error() -> None:
+    images = image_table(["common"] * 4)
+
     assert error_message(images, SETTINGS) == (
-        "split.folds is 5, but melanoma has 3 image(s), if near-duplicates and other groups count once. "
-        "Add images, or set split.folds to 3 or less, data.columns.diagnosis or data.columns.group to none, or "
-        "preprocess.near_duplicates to off."
+        "split.folds is 5, but there are 4 image(s), if near-duplicates and other groups count once. Add images, or "
+        "set split.folds to 4 or less, data.columns.group to none, or preprocess.near_duplicates to off."
     )
-
-
-def test_one_fold_is_never_suggested() -> None:
-    """Random folds need at least two."""
-    message = error_message(image_table(["common"] * 10 + ["melanoma"]), SETTINGS)
-
-    assert message == (
-        "split.folds is 5, but melanoma has 1 image(s), if near-duplicates and other groups count once. Add images, or "
-        "set data.columns.diagnosis or data.columns.group to none, or preprocess.near_duplicates to off."
+    assert error_message(images[:1], SETTINGS) == (
+        "split.folds is 5, but there are 1 image(s), if near-duplicates and other groups count once. Add images, or "
+        "set data.columns.group to none, or preprocess.near_duplicates to off."
     )
 
 

@@ -121,7 +121,8 @@ def read_head(path: Path) -> bytes:
 
 def _read_zip(source: Path, is_selected: NameFilter) -> Files:
     with zipfile.ZipFile(source) as archive:
-        members = (_zip_member(archive, info) for info in archive.infolist() if not info.is_dir())
+        infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
+        members = (_zip_member(archive, info) for info in infos)
         yield from read_members(source, members, is_selected)
 
 
@@ -141,7 +142,8 @@ def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
             shutil.copyfileobj(file, content, MIB)
         return content.getvalue()
 
-    return Member(info.filename, info.file_size, problem, read)
+    # PowerShell 5.1 writes backslashes, although the format requires slashes. Names are checked after this.
+    return Member(info.filename.replace("\\", "/"), info.file_size, problem, read)
 
 
 class _TarInfo(tarfile.TarInfo):

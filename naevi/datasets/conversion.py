@@ -1,6 +1,5 @@
 """Convert image and mask files of any format to the PNGs of data/raw, one at a time."""
 
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from naevi.config import DataConfig, ReadingConfig
 from naevi.datasets.decoding import DecodedImage, Note, read_image
 from naevi.datasets.depth import FULL, bits_in_use
 from naevi.datasets.layout import Key, check_name, part_of, safe_name
-from naevi.datasets.mask_values import read_mask_values
+from naevi.datasets.mask_values import nearest_values, read_mask_values
 from naevi.errors import UserError
 from naevi.images import IMAGE_SUFFIXES, undeclared_values, values_to_classes, write_image, write_mask
 
@@ -20,9 +19,12 @@ SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the ran
 INDICES_SUFFIX = ".indices"  # of masks read by palette indices, until it is known whether gray levels fit all masks
 BY_INDEX = Note("Masks with a palette, read by its indices, because others have colors without a class", "data.classes")
 
-ReadImage = Callable[[bytes, str, ReadingConfig], DecodedImage]
+# Formats that aren't read. Such a file may be an image or a mask, so it is never ignored without a word.
+PHOTOGRAPHS = ".arw .avif .cr2 .cr3 .dng .heic .heif .jxl .nef .psd .raf .svg .tga"
+SCANS = ".dcm .dicom .mha .mhd .nii .nii.gz .nrrd .mat .npy .npz .exr .eps .pdf"
+OTHER_PICTURES = tuple(f"{PHOTOGRAPHS} {SCANS}".split())
 
-_MASK_ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)$", re.IGNORECASE)  # mask names of ISIC and PH2
+ReadImage = Callable[[bytes, str, ReadingConfig], DecodedImage]
 
 
 class Converted(NamedTuple):
@@ -37,6 +39,7 @@ class Converted(NamedTuple):
     undeclared: tuple[int, ...] = ()  # of a mask: values that belong to no class
     one_value: bool = False  # of a mask, see `DecodedMask`
     by_index: bool = False  # of a mask, see `DecodedMask`
+    changed: float = 0  # of a mask: the share of pixels whose values were between those of classes
     has_indices: bool = False  # of a mask: whether a file with INDICES_SUFFIX is beside the PNG
 
 
@@ -48,6 +51,7 @@ class Files(NamedTuple):
     tables: dict[str, bytes]  # the content of each CSV file by its name
     duplicates: list[str]
     unusable: list[str]  # messages
+    unread: list[str]  # names of pictures in other formats, if data.mismatches leaves them out
 
 
 def convert_files(
@@ -57,7 +61,7 @@ def convert_files(
 
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory.
     """
-    found = Files({}, {}, {}, [], [])
+    found = Files({}, {}, {}, [], [], [])
     names: dict[tuple[str, Key], str] = {}
     for role, name, content in files:
         if role == "labels":
@@ -66,7 +70,7 @@ def convert_files(
             elif found.tables.setdefault(name, content) != content:
                 found.duplicates.append(f"two files {name}")
             continue
-        key = part_of(name), _stem(role, name)
+        key = part_of(name), safe_name(_stem(name))
         if (role, key) in names:
             found.duplicates.append(f"{names[role, key]} and {name}")
             continue
@@ -75,7 +79,14 @@ def convert_files(
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             check_name(name, path.name)
-            _check_suffix(name)
+            if name.lower().endswith(OTHER_PICTURES):
+                if data.mismatches == "leave-out":
+                    found.unread.append(name)
+                    continue
+                raise UserError(
+                    f"{name} is in a format that isn't read. Save it as one of {', '.join(IMAGE_SUFFIXES)}, or set "
+                    "data.mismatches to leave-out."
+                )
             if role == "images":
                 found.images[key] = _convert_image(name, content, path, data.reading, read)
             else:
@@ -85,14 +96,8 @@ def convert_files(
     return found
 
 
-def _stem(role: str, name: str) -> str:
-    stem = normalize("NFC", Path(name).stem)  # macOS may store an umlaut as two characters
-    return safe_name(_MASK_ENDING.sub("", stem) if role == "masks" else stem)
-
-
-def _check_suffix(name: str) -> None:
-    if not name.lower().endswith(IMAGE_SUFFIXES):
-        raise UserError(f"{name} doesn't have the suffix of an image ({', '.join(IMAGE_SUFFIXES)}). Remove this file.")
+def _stem(name: str) -> str:
+    return normalize("NFC", Path(name).stem)  # macOS may store an umlaut as two characters
 
 
 def _convert_image(name: str, content: bytes, path: Path, reading: ReadingConfig, read: ReadImage) -> Converted:
@@ -107,7 +112,10 @@ def _convert_image(name: str, content: bytes, path: Path, reading: ReadingConfig
 def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig) -> Converted:
     values = data.values()
     mask = read_mask_values(content, name, values, data.reading)
-    classes = values_to_classes(mask.values, values)
+    levels = mask.values
+    if data.masks.values == "nearest" and not mask.by_index:
+        levels = nearest_values(levels, values)
+    classes = values_to_classes(levels, values)
     write_mask(path, np.ascontiguousarray(classes))
     if mask.indices is not None:
         write_mask(path.with_suffix(INDICES_SUFFIX), np.ascontiguousarray(values_to_classes(mask.indices, values)))
@@ -118,7 +126,8 @@ def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig) -> Co
         (height, width),
         mask.tag,
         mask.notes,
-        undeclared=tuple(undeclared_values(mask.values, values)),
+        undeclared=tuple(undeclared_values(levels, values)),
+        changed=float((levels != mask.values).mean()),
         one_value=mask.one_value,
         by_index=mask.by_index,
         has_indices=mask.indices is not None,

@@ -7,6 +7,7 @@ import pandas as pd
 
 from naevi.config import DataConfig
 from naevi.datasets.conversion import (
+    OTHER_PICTURES,
     Converted,
     Files,
     ReadImage,
@@ -20,21 +21,28 @@ from naevi.datasets.decoding import read_image
 from naevi.datasets.depth import White
 from naevi.datasets.labels import label_images
 from naevi.datasets.layout import FORMULA_START, Key, unique_ids
+from naevi.datasets.mask_names import assign_masks
 from naevi.datasets.mask_values import ALPHA_USED
-from naevi.datasets.pairs import match_orientation, match_pairs
+from naevi.datasets.pairs import match_orientation, match_pairs, resize_masks
 from naevi.errors import UserError, first_ten
 from naevi.files import write_json
-from naevi.images import READING_FILE
+from naevi.images import IMAGE_SUFFIXES, READING_FILE
 from naevi.tables import Decision
 
 ROLES = ("images", "masks")
+COMPANIONS = ("_superpixels",)  # ends of the names of pictures beside images that are not images
 
 
 def file_role(name: str) -> str:
-    """Return the role of a file by its path: labels (.csv), images or masks (the innermost such folder), or ""."""
+    """Return the role of a file by its path: labels (.csv), images or masks (the innermost such folder), or "".
+
+    A file without a role is neither an image nor a mask, such as a license or ISIC's superpixels.
+    """
     *folders, file = Path(name.lower()).parts
     if file.endswith(".csv"):
         return "labels"
+    if not file.endswith((*IMAGE_SUFFIXES, *OTHER_PICTURES)) or Path(file).stem.endswith(COMPANIONS):
+        return ""
     return next((folder for folder in reversed(folders) if folder in ROLES), "")
 
 
@@ -55,13 +63,17 @@ def import_folder(
     """
     for role in ROLES:
         (folder / role).mkdir(parents=True, exist_ok=True)
-    found = convert_files(files, folder, data, read)
+    found, joined = assign_masks(convert_files(files, folder, data, read), data.masks.several)
     _check_files(found)
     ids, renamed = unique_ids(found.images, found.masks)
     images, masks = _rename(found.images, ids), _rename(found.masks, ids)
+    resized: list[Decision] = []
+    if data.masks.sizes == "resize":
+        masks, resized = resize_masks(images, masks, data.reading.orientation)
     kept, left_out = match_pairs(images, masks, data.mismatches, data.reading.orientation)
     labels = label_images(found.tables, {image_id: images[image_id].name for image_id in kept}, data)
     used = labels.table.image_id.tolist()
+    resized = [item._replace(ids=sorted(set(item.ids) & set(used))) for item in resized]
     images, masks = _keep(images, used), _keep(masks, used)
     _check_alpha(masks)
     masks = choose_palette_reading(masks)
@@ -70,7 +82,9 @@ def import_folder(
     masks, turned = match_orientation(images, masks, data.reading.orientation)
     write_json(folder / READING_FILE, {"white": white, "image_alpha": data.reading.image_alpha})
     how_read = [*_describe_reading(images, masks, used), _describe_white(images, used, white, data.reading.white)]
-    return labels.table, [*how_read, *turned, *left_out, *renamed, _describe_formulas(images), *labels.decisions]
+    changed = [*_describe_changed(masks), *joined, *resized, *turned]
+    left_out.append(Decision("Pictures in formats that aren't read, left out", found.unread, "data.mismatches"))
+    return labels.table, [*how_read, *changed, *left_out, *renamed, _describe_formulas(images), *labels.decisions]
 
 
 def _check_files(found: Files) -> None:
@@ -121,11 +135,14 @@ def _check_values(masks: dict[str, Converted], values: list[int]) -> None:
     undeclared = [mask for mask in masks.values() if mask.undeclared]
     unknown = sorted(set().union(*(mask.undeclared for mask in undeclared)))
     if unknown:
-        shown = ", ".join(map(str, unknown[:20])) + ", … (JPEG and resizing blur masks)" * (len(unknown) > 20)
+        shown = ", ".join(map(str, unknown[:20])) + ", …" * (len(unknown) > 20)
+        remedy = "Add the values to data.classes"
+        # Few values are probably classes. As the nearest class, they could all become background.
+        if sum(values[0] < value < values[-1] for value in unknown) > len(values):
+            remedy += ", or set data.masks.values to nearest if JPEG or resizing has blurred the masks"
         raise UserError(
             f"{len(undeclared)} mask(s) contain undeclared values: {shown} in "
-            f"{first_ten(mask.name for mask in undeclared)}. data.classes has {', '.join(map(str, values))}. "
-            "Add the values to data.classes or fix the masks."
+            f"{first_ten(mask.name for mask in undeclared)}. data.classes has {', '.join(map(str, values))}. {remedy}."
         )
 
 
@@ -136,6 +153,14 @@ def _describe_reading(images: dict[str, Converted], masks: dict[str, Converted],
         for decision, parameter in images[image_id].notes + masks[image_id].notes:
             ids.setdefault((decision, parameter), {})[image_id] = None
     return [Decision(decision, list(ids[decision, parameter]), parameter) for decision, parameter in sorted(ids)]
+
+
+def _describe_changed(masks: dict[str, Converted]) -> list[Decision]:
+    """Return the decision about values between those of classes, with the share of pixels that had them."""
+    shares = {image_id: mask.changed for image_id, mask in masks.items() if mask.changed}
+    share = sum(shares.values()) / max(len(shares), 1)
+    text = f"Masks with values between those of classes, read as the nearest class ({share:.2%} of their pixels)"
+    return [Decision(text, list(shares), "data.masks.values")]
 
 
 def _describe_formulas(images: dict[str, Converted]) -> Decision:

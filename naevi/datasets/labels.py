@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
 
-from naevi.config import DataConfig, Name
+from naevi.config import DataConfig
 from naevi.datasets.columns import describe_columns, label_columns
 from naevi.datasets.label_table import find_table, image_column, match_names, read_table
 from naevi.datasets.layout import PART_NAMES, folder_split, safe_name
@@ -14,6 +13,7 @@ from naevi.errors import UserError, first_ten
 from naevi.tables import PARTS, Decision
 
 UNLABELLED = "unlabelled"
+MAX_DIAGNOSIS_CHARACTERS = 100
 
 
 class Labels(NamedTuple):
@@ -143,7 +143,7 @@ def _check_values(name: str, table: pd.DataFrame, columns: dict[str, str]) -> pd
             )  # the header is line 1
             raise UserError(f"{name} has no {columns[use]} in line {lines}. Fill every cell, or {remedy}.")
     if "diagnosis" in table:
-        _check_diagnoses(name, table.diagnosis)
+        table["diagnosis"] = _valid_diagnoses(name, table.diagnosis)
     else:
         table.insert(1, "diagnosis", UNLABELLED)
     if "split" in table:
@@ -165,12 +165,12 @@ def _check_values(name: str, table: pd.DataFrame, columns: dict[str, str]) -> pd
     return table.sort_values("image_id", ignore_index=True)
 
 
-def _check_diagnoses(name: str, diagnoses: pd.Series) -> None:
-    try:
-        TypeAdapter(list[Name]).validate_python(diagnoses.unique().tolist())
-    except ValidationError as error:
-        invalid = first_ten(repr(problem["input"]) for problem in error.errors())
+def _valid_diagnoses(name: str, diagnoses: pd.Series) -> pd.Series:
+    """Return diagnoses as safe names. Raises UserError for one that is long or has unprintable characters."""
+    invalid = [text for text in diagnoses.unique() if not text.isprintable() or len(text) > MAX_DIAGNOSIS_CHARACTERS]
+    if invalid:
         raise UserError(
-            f"{name} has diagnoses that can't be used as names in reports: {invalid}. Use up to 50 letters, digits, "
-            "spaces, _ and -, and don't begin with a space or -. Or set data.columns.diagnosis to none."
-        ) from error
+            f"{name} has diagnoses that are longer than {MAX_DIAGNOSIS_CHARACTERS} characters or have unprintable "
+            f"ones: {first_ten(map(repr, invalid))}. Shorten them, or set data.columns.diagnosis to none."
+        )
+    return diagnoses.map(safe_name)

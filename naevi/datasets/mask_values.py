@@ -67,6 +67,20 @@ def read_mask_values(source: Path | bytes, name: str, values: list[int], reading
         return DecodedMask(upright(mask.values), opened.tag, one_value, notes, mask.by_index, other)
 
 
+def nearest_values(mask_values: MaskValues, values: list[int]) -> MaskValues:
+    """Return a mask (H, W) in which values between two of `values` (rising) become the nearest of them.
+
+    In the middle of two, it is the lower one. Values outside their range stay.
+    """
+    table = np.arange(FULL + 1, dtype=np.uint16)
+    between = np.arange(values[0], values[-1] + 1)
+    above = np.searchsorted(values, between)
+    lower, upper = np.take(values, np.maximum(above - 1, 0)), np.take(values, above)
+    table[between] = np.where(between - lower <= upper - between, lower, upper)
+    nearest: MaskValues = table[mask_values]
+    return nearest
+
+
 def _color_and_alpha(opened: OpenedFile) -> tuple[NDArray[Any], Pixels | None]:
     """Return the colors (H, W, 1 or 3), and the alpha channel (H, W) if there is one."""
     if opened.deep is not None:

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
-from naevi.datasets.conversion import Converted
+from naevi.datasets.conversion import INDICES_SUFFIX, Converted
 from naevi.datasets.labels import describe_unmatched
 from naevi.datasets.orientation import better_outline, turn, turn_back
 from naevi.errors import UserError, first_ten
@@ -75,6 +76,38 @@ def _fit(image: Converted, mask: Converted, orientation: Orientation) -> bool:
     return image.size in sizes
 
 
+def resize_masks(
+    images: dict[str, Converted], masks: dict[str, Converted], orientation: Orientation
+) -> tuple[dict[str, Converted], list[Decision]]:
+    """Return the masks, those of another size resized if they have the aspect of their image, and which these are.
+
+    The pixel nearest in the mask is taken, so no new values arise. `orientation` is the parameter of params.yaml: a
+    mask without EXIF orientation may be drawn on the stored pixels of an image that has one.
+    """
+    resized, ids = dict(masks), []
+    for image_id in sorted(images.keys() & masks.keys()):
+        image, mask = images[image_id], masks[image_id]
+        if _fit(image, mask, orientation):
+            continue
+        turned = orientation == "auto" and (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS)
+        sizes = [image.size, image.size[::-1]] if turned else [image.size]
+        if size := next((size for size in sizes if _has_aspect(mask.size, size)), None):
+            for path in (mask.path, mask.path.with_suffix(INDICES_SUFFIX)):
+                if path.exists():
+                    pixels = Image.fromarray(read_mask(path)).resize(size[::-1], Image.Resampling.NEAREST)
+                    write_mask(path, np.asarray(pixels))
+            resized[image_id] = mask._replace(size=size)
+            ids.append(image_id)
+    return resized, [Decision("Masks of another size than their image, resized to it", ids, "data.masks.sizes")]
+
+
+def _has_aspect(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Return whether the size of a mask is that of its image, scaled, within a pixel of the smaller of the two."""
+    long, short = (0, 1) if image[0] > image[1] else (1, 0)
+    scale = mask[long] / image[long]
+    return abs(image[short] * scale - mask[short]) <= max(scale, 1)
+
+
 def match_pairs(
     images: dict[str, Converted], masks: dict[str, Converted], mismatches: str, orientation: Orientation
 ) -> tuple[list[str], list[Decision]]:
@@ -117,8 +150,8 @@ def _refuse_sizes(pairs: dict[str, tuple[Converted, Converted]]) -> None:
     if pairs:
         texts = [f"{name} ({_size(image)}, its mask {_size(mask)})" for name, (image, mask) in pairs.items()]
         raise UserError(
-            f"An image and its mask must have the same size. These differ: {first_ten(texts)}. "
-            "Fix them or remove them, or set data.mismatches to leave-out."
+            f"An image and its mask must have the same size. These differ: {first_ten(texts)}. Set data.mismatches to "
+            "leave-out to leave them out, or data.masks.sizes to resize for masks with the aspect of their image."
         )
 
 

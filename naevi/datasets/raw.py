@@ -26,7 +26,7 @@ from naevi.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-NOT_USED = "Files that are neither in images/ or masks/ nor tables (.csv), not used"
+NOT_USED = "Files that are no images, masks or tables (.csv), not used"
 
 Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and the decisions made while files were read
 

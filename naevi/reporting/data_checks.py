@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from naevi.errors import first_ten
 from naevi.rendering.plots import order_diagnoses
 from naevi.rendering.tables import Table
 from naevi.reporting.formatting import format_percent, format_range
 from naevi.reporting.result import ReportData
+from naevi.splitting import pooled_diagnoses
 
 PH2_CITATION = {
     "text": "T. Mendonça, P. M. Ferreira, J. S. Marques, A. R. S. Marçal, J. Rozeira: PH2 - A dermoscopic image "
@@ -49,7 +51,19 @@ def data_checks(result: ReportData) -> list[str]:
             "The images are outside the repository (data.path), so others can't reproduce this result. Copy them into "
             "the repository and run `dvc add`."
         )
-    return [*checks, _describe_near_duplicates(result)]
+    return [*checks, *_describe_pooled(result), _describe_near_duplicates(result)]
+
+
+def _describe_pooled(result: ReportData) -> list[str]:
+    """Return which diagnoses were too rare to be stratified alone, if the images were split at random."""
+    if result.curves is None or {"split", "fold"} & set(result.image_table.columns):
+        return []
+    folds = result.config.split.folds
+    pooled = pooled_diagnoses(result.image_table, folds)
+    numbers = result.image_table.diagnosis.value_counts()
+    named = first_ten(f"{name} ({numbers[name]})" for name in pooled)
+    text = f"Diagnoses with too few images for {folds} folds count as one when folds get the same mix: {named}."
+    return [text] * bool(pooled)
 
 
 def _describe_near_duplicates(result: ReportData) -> str:

@@ -25,7 +25,9 @@ from naevi.tracking.runs import (
     dataset_input,
     log_folder,
     log_history,
+    log_metrics,
     log_params,
+    metrics_of,
     now_ms,
     run_tags,
 )
@@ -110,8 +112,8 @@ def record_result(
     run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
     log_params(client, run_id, parameters_without(config, result.record.lacking))
     now = now_ms()
-    scores = flatten(result.scores).items()
-    client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in scores])
+    scores = metrics_of(result.scores).items()
+    log_metrics(client, run_id, [Metric(key, value, now, 0) for key, value in scores])
     test_ids = read_csv(workspace.per_image).image_id.unique().tolist()
     test_data = data_digest(read_csv(workspace.image_table), test_ids)
     client.log_inputs(run_id, [dataset_input(workspace, result.data_set, test_data, "test")])

@@ -1,6 +1,7 @@
 """Create MLflow runs and log parameters, histories and data sets."""
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -14,13 +15,14 @@ from naevi.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput, Metric, Run
 
 SYNTHETIC_NOTE = "Synthetic images, not patients. These scores say nothing about real lesions."
 RESTORED_NOTE = "Logged from files, because DVC restored them or the run was lost. Times are those of the logging."
 MODELS_LINK, RESULT_LINK = "Models: ", "Result: "  # beginnings of a paragraph in a description
 NOTE, PARENT, RESTORED = "mlflow.note.content", "mlflow.parentRunId", "restored"
 MODEL_PARAMETERS = ("item", "model", "classes", "size", "train", "runtime", "versions")  # keys of model.json
+INVALID_IN_NAMES, MAX_NAME_CHARACTERS = re.compile(r"[^\w. -]"), 250  # of metrics
 MAX_BATCH_METRICS = 1000  # MLflow's limit for one call
 MAX_DIGEST_CHARACTERS = 32  # MLflow's limit is 36
 
@@ -83,6 +85,18 @@ def _link(run: "Run") -> str:
     return f"[{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
 
 
+def metrics_of(scores: dict[str, Any]) -> dict[str, float]:
+    """Return nested scores as metrics with dotted names. Diagnoses can have characters that MLflow's names can't."""
+    names = {key: INVALID_IN_NAMES.sub("_", key)[:MAX_NAME_CHARACTERS] for key in flatten(scores)}
+    return {names[key]: float(value) for key, value in flatten(scores).items()}
+
+
+def log_metrics(client: "MlflowClient", run_id: str, metrics: "Sequence[Metric]") -> None:
+    """Log metrics, any number of them."""
+    for start in range(0, len(metrics), MAX_BATCH_METRICS):
+        client.log_batch(run_id, metrics=metrics[start : start + MAX_BATCH_METRICS])
+
+
 def log_params(client: "MlflowClient", run_id: str, values: dict[str, Any]) -> None:
     """Log nested values as parameters with dotted names."""
     from mlflow.entities import Param
@@ -100,8 +114,7 @@ def log_history(client: "MlflowClient", run_id: str, rows: Sequence[dict[str, fl
         for key, value in row.items()
         if key != "epoch" and value == value  # the model `all` has no validation part, so its scores are NaN
     ]
-    for start in range(0, len(points), MAX_BATCH_METRICS):
-        client.log_batch(run_id, metrics=points[start : start + MAX_BATCH_METRICS])
+    log_metrics(client, run_id, points)
 
 
 def log_folder(workspace: Workspace, client: "MlflowClient", run_id: str, folder: Path, name: str) -> None:

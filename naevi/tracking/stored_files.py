@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlparse
 
-from naevi.config import flatten
 from naevi.digests import file_digest
 from naevi.errors import UserError
 from naevi.files import read_csv
@@ -29,6 +28,7 @@ from naevi.tracking.artifacts import (
 )
 from naevi.tracking.logged_models import delete_model
 from naevi.tracking.model_keys import ModelKey, children_keys, model_key
+from naevi.tracking.runs import metrics_of
 from naevi.tracking.store import FINISHED, finished_runs, search_runs, shorten_error, tracking_uri
 from naevi.workspace import Workspace
 
@@ -119,7 +119,7 @@ def _score_problems(workspace: Workspace, run: "Run") -> list[str]:
                 return [f"{file.name} has changed"]
         metrics, per_image = files[:2]
         scores = read_scores(metrics, Path(folder) / DETAILS)
-        return metric_problems(run.data.metrics, flatten(scores)) or score_problems(scores, read_csv(per_image))
+        return metric_problems(run.data.metrics, metrics_of(scores)) or score_problems(scores, read_csv(per_image))
 
 
 def _download(workspace: Workspace, run: "Run", name: str, folder: str) -> Path:

@@ -174,13 +174,20 @@ def test_a_web_page_is_not_an_archive(tmp_path: Path, content: bytes) -> None:
     )
 
 
+def test_a_zip_of_windows_powershell_is_read(tmp_path: Path) -> None:
+    """PowerShell 5.1 separates folders with backslashes, and writes folders as members that end with one."""
+    (tmp_path / "a.zip").write_bytes(create_zip({"mine\\images\\": b"", "mine\\images\\a.png": b"bytes"}))
+
+    assert list(read_files(tmp_path / "a.zip", lambda name: True)) == [("mine/images/a.png", b"bytes")]
+
+
 @pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "..", "/tmp/a.png", "C:/a.png", "c:a.png", "..\\a.png"])
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".rar"])
 def test_a_path_outside_the_archive_is_an_error(tmp_path: Path, suffix: str, name: str) -> None:
     archive = tmp_path / f"a{suffix}"
     archive.write_bytes(CREATORS[suffix]({name: b"bytes"}))
 
-    shown = name.replace("\\", "/") if suffix == ".rar" else name
+    shown = name.replace("\\", "/") if suffix in (".rar", ".zip") else name
     assert error_message(archive) == f"{archive} contains {shown!r}, which has a path outside the archive. {TRUST}"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from naevi.config import DataConfig, load_config
 from naevi.datasets.labels import label_images, read_labels
-from naevi.errors import UserError
+from naevi.errors import UserError, shorten
 from naevi.files import read_csv
 from naevi.tables import Decision
 from tests.helpers import HERE
@@ -299,8 +299,8 @@ NO_ID = (
     "the column, and separate columns with commas."
 )
 INVALID_NAMES = (
-    "labels.csv has diagnoses that can't be used as names in reports: {}. Use up to 50 letters, digits, spaces, _ and "
-    "-, and don't begin with a space or -. Or set data.columns.diagnosis to none."
+    "labels.csv has diagnoses that are longer than 100 characters or have unprintable ones: {}. Shorten them, or set "
+    "data.columns.diagnosis to none."
 )
 
 
@@ -343,7 +343,10 @@ INVALID_NAMES = (
             "labels.csv has no class in line 4. Fill every cell, or set data.columns.diagnosis to none.",
         ),
         ("image_id,split\na,test\nb,\n", "labels.csv has no split in line 3. Fill every cell, or rename the column."),
-        ("image_id,class\na,x/y\nb,-\n", INVALID_NAMES.format("'x/y', '-'")),
+        (
+            f"image_id,class\na,x\u200by\nb,{'z' * 101}\n",
+            INVALID_NAMES.format(f"'x\\u200by', {shorten(repr('z' * 101))}"),
+        ),
         (
             "image_id,split\na,train\nb,extra\n",
             "labels.csv has extra in its column split. Use only train, val, test, or rename the column.",
@@ -378,6 +381,15 @@ def test_labels_that_do_not_match_are_an_error(settings: DataConfig, text: str |
     with pytest.raises(UserError) as error:
         label_images({"labels.csv": data}, paths("ab"), strict)
     assert str(error.value) == message
+
+
+def test_any_text_is_a_diagnosis(settings: DataConfig) -> None:
+    """Names that spreadsheets take for formulas begin with _."""
+    data = b'image_id,dx\na,"Nevus, NOS"\nb,=1+1\nc,Bowen\'s disease (in situ) / <b>\nd,-\n'
+
+    labels = label_images({"labels.csv": data}, paths("abcd"), settings)
+
+    assert labels.table.diagnosis.tolist() == ["Nevus, NOS", "_=1+1", "Bowen's disease (in situ) / <b>", "_-"]
 
 
 def test_other_stages_read_the_same_table(settings: DataConfig, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_files_that_are_not_used_are_counted(
     build_raw(HERE, own_images(config_with))
 
     assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,unlabelled\nb,unlabelled\n"
-    text = "Files that are neither in images/ or masks/ nor tables (.csv), not used"
+    text = "Files that are no images, masks or tables (.csv), not used"
     names = ["'a\\x07.txt'", "'caf\\udce9.txt'", "_=1.txt", "image/b.png", "labels.tsv"]
     assert read_decisions(HERE) == [Decision(text, names, "data.path")]
     assert caplog.messages[-1] == f"{text}: 5 ({', '.join(names)}). Parameter: data.path."

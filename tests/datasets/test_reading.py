@@ -288,8 +288,155 @@ def test_files_with_several_pages_are_refused(build: Build, kind: str, role: str
     assert read("a").reshape(3, -1)[:, 0].astype(bool).tolist() == [False, True, True]
 
 
+def test_values_between_those_of_classes_can_become_the_nearest_class(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in HAM10000's masks after they were shrunk with interpolation."""
+    files = pair("a", mask=encode(gray([[0, 127, 128]]))) | pair("b", mask=encode(gray([[0, 200, 255]])))
+
+    assert build(files) == (
+        "2 mask(s) contain undeclared values: 127, 128, 200 in masks/a.png, masks/b.png. data.classes has 0, 255. Add "
+        "the values to data.classes, or set data.masks.values to nearest if JPEG or resizing has blurred the masks."
+    )
+    assert build(files, {"data.masks.values": "nearest"}) == ""
+
+    assert mask("a").tolist() == [[0, 0, 1]]
+    assert mask("b").tolist() == [[0, 1, 1]]
+    text = "Masks with values between those of classes, read as the nearest class (50.00% of their pixels)"
+    assert decisions() == [(text, 2, "a, b", "data.masks.values")]
+    assert f"{text}: 2 (a, b). Parameter: data.masks.values." in caplog.messages
+
+
+def test_only_values_between_those_of_classes_have_a_nearest_class(build: Build) -> None:
+    """Indices of a palette are names, not levels."""
+    classes = {"data.masks.values": "nearest", "data.classes": {"skin": 10, "lesion": 100, "ulcer": 200}}
+
+    assert build(pair("a", mask=encode(gray([[54, 55, 56]]))), classes) == ""
+    assert mask("a").tolist() == [[0, 0, 1]]
+    assert build(pair("a", mask=encode(gray([[9, 150, 201]]))), classes) == (
+        "1 mask(s) contain undeclared values: 9, 201 in masks/a.png. data.classes has 10, 100, 200. Add the values to "
+        "data.classes."
+    )
+    indexed = {"data.masks.values": "nearest", "data.classes": {"skin": 0, "lesion": 2}}
+    assert "undeclared values: 1 in masks/a.png" in build(pair("a", mask=encode(palette([[0, 1, 2]], COLORS))), indexed)
+
+
+def scaled(height: int, width: int) -> bytes:
+    """Return a mask whose right half is lesion."""
+    return encode(gray([[0] * (width // 2) + [255] * (width - width // 2)] * height))
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (16, 24), (15, 24), (3, 5)])
+def test_masks_with_the_aspect_of_their_image_are_resized(
+    build: Build, caplog: pytest.LogCaptureFixture, height: int, width: int
+) -> None:
+    large = encode(Image.new("RGB", (12, 8), (1, 2, 3)))
+
+    assert build(pair("a", large, scaled(height, width)) | pair("b")) == ""
+
+    assert mask("a").shape == (8, 12)
+    assert set(mask("a")[:, :4].ravel()) == {0}
+    assert set(mask("a")[:, 8:].ravel()) == {1}
+    text = "Masks of another size than their image, resized to it"
+    assert decisions() == [(text, 1, "a", "data.masks.sizes")]
+    assert f"{text}: 1 (a). Parameter: data.masks.sizes." in caplog.messages
+    assert build(pair("a", large, scaled(height, width)), {"data.masks.sizes": "refuse"}) == (
+        f"An image and its mask must have the same size. These differ: a (12x8 px, its mask {width}x{height} px). Set "
+        "data.mismatches to leave-out to leave them out, or data.masks.sizes to resize for masks with the aspect of "
+        "their image."
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 8), (8, 8), (6, 4), (20, 24)])
+def test_masks_of_another_aspect_are_refused(build: Build, height: int, width: int) -> None:
+    large = encode(Image.new("RGB", (12, 8), (1, 2, 3)))
+
+    assert "must have the same size" in build(pair("a", large, scaled(height, width)))
+
+
+def test_a_small_mask_drawn_on_the_stored_pixels_is_resized_and_turned(build: Build) -> None:
+    """The image is stored lying (12x8) and shown standing; its mask of half the size lies and has no EXIF tag."""
+    lying = encode(Image.new("RGB", (12, 8), (1, 2, 3)), "JPEG", exif=exif(6))
+    files = {"images/a.jpg": lying, "masks/a.png": scaled(4, 6)}
+
+    assert build(files) == ""
+
+    assert image("a").shape == (12, 8, 3)
+    assert mask("a").shape == (12, 8)
+    assert set(mask("a")[:6].ravel()) == {0}
+    assert set(mask("a")[6:].ravel()) == {1}
+
+
+def test_equal_names_match_first(build: Build) -> None:
+    files = pair("left_lesion") | pair("x_mask") | {"images/y.png": IMAGE, "masks/y_mask.png": MASK}
+
+    assert build(files) == ""
+
+    assert sorted(path.name for path in (HERE.raw / "masks").iterdir()) == ["left_lesion.png", "x_mask.png", "y.png"]
+
+
+def test_files_that_are_no_pictures_are_ignored_and_counted(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    others = ["images/LICENSE.txt", "images/Thumbs.db", "images/a_superpixels.png", "masks/readme.md", "notes.docx"]
+
+    assert build(pair("a") | dict.fromkeys(others, b"no picture")) == ""
+
+    text = "Files that are no images, masks or tables (.csv), not used"
+    assert decisions() == [(text, 5, ", ".join(others), "data.path")]
+    assert any(message.startswith(f"{text}: 5 (") for message in caplog.messages)
+
+
+def test_pictures_in_other_formats_can_be_left_out(build: Build) -> None:
+    files = pair("a") | {"images/b.HEIC": b"no picture that is read", "masks/b.png": MASK}
+
+    assert "images/b.HEIC is in a format that isn't read." in build(files)
+    assert build(files, {"data.mismatches": "leave-out"}) == ""
+    assert decisions() == [
+        ("Masks without an image, left out", 1, "b", "data.mismatches"),
+        ("Pictures in formats that aren't read, left out", 1, "images/b.HEIC", "data.mismatches"),
+    ]
+
+
+def test_two_masks_for_one_image_are_refused(build: Build) -> None:
+    files = pair("a") | {"masks/a_mask.png": MASK}
+
+    assert build(files) == (
+        "Each image and each mask must be one file. Keep one of masks/a.png and masks/a_mask.png (or set "
+        "data.masks.several to union)."
+    )
+
+
+def test_several_masks_of_an_image_can_be_joined(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    """As in BUSI (x_mask_1), and in folders of nuclei, whose masks have names of their own."""
+    left, right = encode(gray([[255, 0, 0]])), encode(gray([[0, 0, 255]]))
+    files = pair("x", mask=left) | {"masks/x_mask_1.png": right, "images/cell.png": IMAGE}
+    files |= {"masks/cell/07ab.png": left, "masks/cell/c3.png": right} | pair("b")
+
+    assert build(files, {"data.masks.several": "union"}) == ""
+
+    assert mask("x").tolist() == mask("cell").tolist() == [[1, 0, 1]]
+    assert mask("b").tolist() == [[0, 1, 1]]
+    text = "Images with several masks, which are joined"
+    assert decisions() == [(text, 2, "cell, x", "data.masks.several")]
+    assert f"{text}: 2 (cell, x). Parameter: data.masks.several." in caplog.messages
+    assert len(list((HERE.raw / "masks").rglob("*"))) == 3
+
+
+def test_masks_that_contradict_each_other_are_not_joined(build: Build) -> None:
+    three = {"data.masks.several": "union", "data.classes": {"skin": 0, "lesion": 100, "ulcer": 200}}
+    files = pair("a", mask=encode(gray([[0, 100, 100]]))) | {"masks/a_mask.png": encode(gray([[0, 0, 200]]))}
+
+    assert build(files, three) == (
+        "masks/a.png and masks/a_mask.png give a pixel different classes. Remove one of them."
+    )
+    files["masks/a_mask.png"] = encode(gray([[0, 200]]))
+    assert build(files, three) == (
+        "The masks of one image must have the same size to be joined, but these differ: masks/a.png, masks/a_mask.png. "
+        "Remove some of them."
+    )
+
+
 def test_what_does_not_match_can_be_left_out(build: Build, caplog: pytest.LogCaptureFixture) -> None:
-    files = pair("a") | pair("small", mask=encode(gray([[0, 255]])))
+    files = pair("a") | pair("small", mask=encode(gray([[0], [255], [255]])))
     files |= {"images/alone.png": IMAGE, "masks/alone_too.png": MASK}
 
     assert build(files, {"data.mismatches": "leave-out"}) == ""

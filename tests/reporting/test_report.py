@@ -147,6 +147,19 @@ def test_results_of_other_data_sets_come_last_and_are_not_plotted(
     assert not {"moles", "larger"} & set(names)
 
 
+def test_rare_diagnoses_are_named(result: ReportData) -> None:
+    images = result.image_table.copy()
+    folds = result.config.split.folds
+    images["diagnosis"] = ["common"] * (len(images) - 1) + ["Nevus, NOS"]
+    images["group"] = images.image_id
+    assert len(images) > folds
+    text = f"Diagnoses with too few images for {folds} folds count as one when folds get the same mix: Nevus, NOS (1)"
+
+    assert text in render_markdown(replace(result, image_table=images))
+    assert text not in render_markdown(replace(result, image_table=images.assign(fold=0)))
+    assert text not in render_markdown(replace(result, image_table=images.assign(diagnosis="common")))
+
+
 def test_published_results_are_shown_for_ph2_only(
     result: ReportData, examples: list[ExampleImage], config_with: Callable[[dict[str, Any]], Config]
 ) -> None:

@@ -537,3 +537,16 @@ def test_damaged_files_of_runs_are_found(result: Workspace, config: Config) -> N
     assert run_problems(result, parent.info.run_id) == [
         f"missing in {folder.as_uri()}: metrics.json, per_image.csv, report.html, report.md, figures, details.json"
     ]
+
+
+def test_diagnoses_of_any_text_become_names_that_mlflow_allows(result: Workspace, config: Config) -> None:
+    by_diagnosis = {"Nevus, NOS": {"dice": 0.5}, "Bowen's disease / x": {"dice": 0.25}, "a" * 300: {"dice": 0.125}}
+    write_json(result.details, read_json(result.details) | {"by_diagnosis": by_diagnosis})
+    write_lock(result, config)
+
+    sync_result(result, NO_EXPERIMENT, present=config)
+
+    (parent,) = runs(result, "result")
+    assert parent.data.metrics["by_diagnosis.Nevus_ NOS.dice"] == 0.5
+    assert parent.data.metrics["by_diagnosis.Bowen_s disease _ x.dice"] == 0.25
+    assert parent.data.metrics[f"by_diagnosis.{'a' * 237}"] == 0.125

@@ -1,0 +1,72 @@
+"""Find the image that a mask belongs to by its name, and join several masks of one image."""
+
+import re
+from collections.abc import Collection
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from naevi.datasets.conversion import Converted, Files, delete_png
+from naevi.datasets.layout import Key, safe_name
+from naevi.errors import UserError, first_ten
+from naevi.images import read_mask, write_mask
+from naevi.tables import Decision
+
+# Names of masks in ISIC, PH2 and BUSI: of image x, they are x_segmentation, x_lesion, x_mask, x_mask_1, and so on.
+ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)(_\d+)?$", re.IGNORECASE)
+
+
+def assign_masks(found: Files, several: str) -> tuple[Files, list[Decision]]:
+    """Return the files with each mask by the key of its image, and the images with several masks.
+
+    Several masks of one image are joined if `several` is union: a pixel has the class that any of them gives it.
+
+    Raises UserError if they differ in size, or give a pixel different classes. If `several` is refuse, they are
+    duplicates.
+    """
+    names = {name for _, name in found.images}
+    by_image: dict[Key, list[Converted]] = {}
+    for key, mask in found.masks.items():
+        by_image.setdefault(image_key(key, mask.name, names), []).append(mask)
+    joined = {key: masks for key, masks in by_image.items() if len(masks) > 1}
+    if several == "refuse":
+        duplicates = [" and ".join(mask.name for mask in masks) for masks in joined.values()]
+        found.duplicates.extend(f"{text} (or set data.masks.several to union)" for text in duplicates)
+    else:
+        by_image |= {key: [_join(masks)] for key, masks in joined.items()}
+    decision = Decision("Images with several masks, which are joined", [key[1] for key in joined], "data.masks.several")
+    return found._replace(masks={key: masks[0] for key, masks in by_image.items()}), [decision]
+
+
+def image_key(mask: Key, path: str, names: Collection[str]) -> Key:
+    """Return the key of the image that a mask with this key and path belongs to. `names` are those of the images.
+
+    Equal names come first: the mask left_lesion is that of an image left_lesion if there is one, otherwise of left. A
+    folder with the name of an image holds masks of this image.
+    """
+    part, name = mask
+    stripped, folder = ENDING.sub("", name), safe_name(PurePosixPath(path).parent.name)
+    return part, next((candidate for candidate in (name, stripped, folder) if candidate in names), stripped)
+
+
+def _join(masks: list[Converted]) -> Converted:
+    first, *others = masks
+    if len({mask.size for mask in masks}) > 1:
+        raise UserError(
+            f"The masks of one image must have the same size to be joined, but these differ: "
+            f"{first_ten(mask.name for mask in masks)}. Remove some of them."
+        )
+    classes = read_mask(first.path)
+    for mask in others:
+        more = read_mask(mask.path)
+        if ((classes > 0) & (more > 0) & (classes != more)).any():
+            raise UserError(f"{first.name} and {mask.name} give a pixel different classes. Remove one of them.")
+        classes = np.maximum(classes, more)
+        delete_png(mask)
+    write_mask(first.path, np.ascontiguousarray(classes))
+    return first._replace(
+        notes=sorted({note for mask in masks for note in mask.notes}),
+        undeclared=tuple(sorted({value for mask in masks for value in mask.undeclared})),
+        one_value=False,
+        changed=max(mask.changed for mask in masks),
+    )
