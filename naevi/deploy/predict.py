@@ -2,20 +2,19 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from naevi.config import ReadingConfig
-from naevi.datasets.archives import ARCHIVE_SUFFIXES, read_files
 from naevi.datasets.decoding import read_new_image
-from naevi.datasets.layout import check_name, safe_name
+from naevi.datasets.layout import check_name
+from naevi.deploy.inputs import check_unique, find_files, name_outputs
 from naevi.deploy.regions import describe_regions
-from naevi.errors import UserError, check_inputs, check_output, first_ten, shorten
+from naevi.errors import UserError, check_inputs, check_output, first_ten
 from naevi.files import MIB, atomic_file, read_bytes, write_csv
 from naevi.images import Pixels, write_mask
 from naevi.inference.segmenter import BATCH_SIZE, Segmenter
@@ -45,14 +44,15 @@ logger = logging.getLogger(__name__)
 def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, force: bool) -> list[str]:
     """Write masks/<name>.png, overlays/<name>.jpg and lesions.csv into `out`; return the names of skipped files.
 
-    `images` are images, folders and archives. Files that can't be read as images are skipped with a warning.
+    `images` are images, folders and archives. Names keep the folders in these, see `inputs.name_outputs`. Files that
+    can't be read as images are skipped with a warning.
     lesions.csv has a row for each connected region: image, class, lesion (its number), area_px, perimeter_px,
     equivalent_diameter_px (of the circle with the same area), box (left, top, width, height in px), confidence (0..1,
     see `calibration.dice_confidence`).
 
     Raises UserError as `check_inputs` and `check_output` do, if there are no files, and if two images have the same
     name. Upper and lower case, and an umlaut as one or two characters, count as the same, because some file systems
-    don't tell them apart.
+    don't tell them apart. Names are checked before anything is written.
     """
     check_inputs(images)
     check_output(out, force=force)
@@ -63,7 +63,7 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
     for name, image, probability in progress(predictions, total=None, label="predict", unit="images"):
         found = True
         for folder in ("masks", "overlays"):
-            (out / folder).mkdir(parents=True, exist_ok=True)
+            (out / folder / name).parent.mkdir(parents=True, exist_ok=True)
         mask = segmenter.mask(probability)
         with atomic_file(out / "masks" / f"{name}.png") as partial:
             write_mask(partial, mask)
@@ -82,11 +82,13 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
 
     Archives may have very many of them, so not more than MAX_WARNINGS are named.
     """
-    paths: dict[str, str] = {}
-    for path, file in _find_files(images):
-        name = safe_name(Path(path).stem)
+    names, taken = name_outputs(images), dict[str, str]()
+    for (position, path), file in find_files(images):
+        name = names.get((position, path))
+        if name is None:  # the file is newer than the list
+            continue
         try:
-            check_name(path, f"{name}.png")
+            check_name(path, f"{PurePosixPath(name).name}.png")
             content = read_bytes(file) if isinstance(file, Path) else file
             pixels = read_new_image(content, path, reading).pixels
         except UserError as error:
@@ -94,22 +96,8 @@ def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[s
             if len(skipped) <= MAX_WARNINGS:
                 logger.warning("skipped: %s", error)
             continue
-        first = paths.setdefault(normalize("NFC", name).casefold(), path)
-        if first is not path:
-            raise UserError(
-                f"{shorten(first)} and {shorten(path)} would both be written to {name}.png. Predict them separately, "
-                "with a different --out for each."
-            )
+        check_unique(taken, path, name)  # again, because files with other suffixes can be images, too
         yield name, pixels
-
-
-def _find_files(images: Sequence[Path]) -> Iterator[tuple[str, Path | bytes]]:
-    """Yield the name of each file, with its bytes if it is in a folder or archive, otherwise with its path."""
-    for path in images:
-        if path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES):
-            yield from read_files(path, lambda _: True)
-        else:
-            yield str(path), path
 
 
 def _predict_batches(

@@ -139,6 +139,56 @@ def test_a_text_beside_an_image_with_its_name_is_no_other_image(
     assert (tmp_path / "out/masks/a.png").exists()
 
 
+def test_folders_are_kept_in_names(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
+    """Patients have a folder each, with images of the same names. An archive is like a folder."""
+    content = image.read_bytes()
+    for name in ("p1/overview.png", "p1/dermoscope/1.png", "p2/overview.png"):
+        path = tmp_path / "clinic/images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.writestr("a/x.png", content)
+        archive.writestr("b/x.png", content)
+
+    assert predict_images(segmenter, [tmp_path / "clinic", tmp_path / "more.zip"], tmp_path / "out", force=False) == []
+
+    names = ["a/x", "b/x", "p1/dermoscope/1", "p1/overview", "p2/overview"]
+    for folder, suffix in (("masks", "png"), ("overlays", "jpg")):
+        found = (path for path in (tmp_path / "out" / folder).rglob("*") if path.is_file())
+        expected = [f"{name}.{suffix}" for name in names]
+        assert sorted(path.relative_to(tmp_path / "out" / folder).as_posix() for path in found) == expected
+    assert set(read_csv(tmp_path / "out/lesions.csv").image) <= set(names)
+
+
+def test_images_with_the_same_name_keep_their_folders(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
+    for folder in ("p1", "p2"):
+        (tmp_path / folder).mkdir()
+        shutil.copyfile(image, tmp_path / folder / "overview.png")
+    images = [tmp_path / "p1/overview.png", tmp_path / "p2/overview.png"]
+
+    assert predict_images(segmenter, images, tmp_path / "out", force=False) == []
+
+    masks = tmp_path / "out/masks"
+    assert sorted(path.relative_to(masks).as_posix() for path in masks.rglob("*.png")) == [
+        "p1/overview.png",
+        "p2/overview.png",
+    ]
+
+
+def test_names_are_checked_before_anything_is_written(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for index in range(20):
+        shutil.copyfile(image, folder / f"{index:02}.png")
+    shutil.copyfile(image, folder / "19.PNG.png")
+    shutil.copyfile(image, folder / "19.bmp")
+
+    with pytest.raises(UserError, match=r"19\.bmp and .*19\.png would both be written to 19\.png"):
+        predict_images(segmenter, [folder], tmp_path / "out", force=False)
+
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_files_there_is_no_output(tmp_path: Path, segmenter: Segmenter) -> None:
     (tmp_path / "empty").mkdir()
 
