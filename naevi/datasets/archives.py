@@ -58,6 +58,19 @@ def read_files(source: Path, is_selected: NameFilter) -> Files:
             yield str(path), read_bytes(path)
 
 
+def list_files(source: Path) -> list[str]:
+    """Return the names that `read_files` yields, without reading the files. A tar is decompressed to its end."""
+    names: dict[str, None] = {}
+
+    def note(name: str) -> bool:
+        names[name] = None
+        return False
+
+    for _ in read_files(source, note):
+        pass
+    return list(names)
+
+
 def _read_inner_archive(source: Path, is_selected: NameFilter) -> Files:
     """Yield the selected members of an archive in a folder. Their names begin with this folder."""
     for name, content in _read_archive(source, lambda member: is_selected(f"{source.parent}/{member}")):

@@ -1,6 +1,6 @@
 """Convert image and mask files of any format to the PNGs of data/raw, one at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
@@ -21,7 +21,7 @@ BY_INDEX = Note("Masks with a palette, read by its indices, because others have 
 
 # Formats that aren't read. Such a file may be an image or a mask, so it is never ignored without a word.
 PHOTOGRAPHS = ".arw .avif .cr2 .cr3 .dng .heic .heif .jxl .nef .psd .raf .svg .tga"
-SCANS = ".dcm .dicom .mha .mhd .nii .nii.gz .nrrd .mat .npy .npz .exr .eps .pdf"
+SCANS = ".dcm .dicom .mha .mhd .nii .nii.gz .nrrd .npy .npz .exr .eps .pdf"
 OTHER_PICTURES = tuple(f"{PHOTOGRAPHS} {SCANS}".split())
 
 ReadImage = Callable[[bytes, str, ReadingConfig], DecodedImage]
@@ -55,14 +55,19 @@ class Files(NamedTuple):
 
 
 def convert_files(
-    files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig, read: ReadImage = read_image
+    files: Iterable[tuple[str, str, bytes]],
+    folder: Path,
+    data: DataConfig,
+    read: ReadImage = read_image,
+    names: Mapping[str, str] | None = None,
 ) -> Files:
     """Write a PNG for each image and mask into `folder`; return what was read. `read` reads an image.
 
-    Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory.
+    Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. `names`
+    has the names to write by the names of files; by default they are those without suffix.
     """
     found = Files({}, {}, {}, [], [], [])
-    names: dict[tuple[str, Key], str] = {}
+    seen: dict[tuple[str, Key], str] = {}
     for role, name, content in files:
         if role == "labels":
             if not name.isprintable():
@@ -70,11 +75,11 @@ def convert_files(
             elif found.tables.setdefault(name, content) != content:
                 found.duplicates.append(f"two files {name}")
             continue
-        key = part_of(name), safe_name(_stem(name))
-        if (role, key) in names:
-            found.duplicates.append(f"{names[role, key]} and {name}")
+        key = part_of(name), (names or {}).get(name) or safe_name(_stem(name))
+        if (role, key) in seen:
+            found.duplicates.append(f"{seen[role, key]} and {name}")
             continue
-        names[role, key] = name
+        seen[role, key] = name
         path = folder / role / key[0] / f"{key[1]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

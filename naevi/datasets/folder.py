@@ -23,6 +23,7 @@ from naevi.datasets.labels import label_images
 from naevi.datasets.layout import FORMULA_START, Key, unique_ids
 from naevi.datasets.mask_names import assign_masks
 from naevi.datasets.mask_values import ALPHA_USED
+from naevi.datasets.matching import Matching
 from naevi.datasets.pairs import match_orientation, match_pairs, resize_masks
 from naevi.errors import UserError, first_ten
 from naevi.files import write_json
@@ -30,30 +31,30 @@ from naevi.images import IMAGE_SUFFIXES, READING_FILE
 from naevi.tables import Decision
 
 ROLES = ("images", "masks")
-COMPANIONS = ("_superpixels",)  # ends of the names of pictures beside images that are not images
 
 
-def file_role(name: str) -> str:
-    """Return the role of a file by its path: labels (.csv), images or masks (the innermost such folder), or "".
+def is_table(name: str) -> bool:
+    """Return whether a file is a table by its name."""
+    return name.lower().endswith(".csv")
 
-    A file without a role is neither an image nor a mask, such as a license or ISIC's superpixels.
-    """
-    *folders, file = Path(name.lower()).parts
-    if file.endswith(".csv"):
-        return "labels"
-    if not file.endswith((*IMAGE_SUFFIXES, *OTHER_PICTURES)) or Path(file).stem.endswith(COMPANIONS):
-        return ""
-    return next((folder for folder in reversed(folders) if folder in ROLES), "")
+
+def is_picture(name: str) -> bool:
+    """Return whether a file is a picture by its name, also of a format that isn't read."""
+    return name.lower().endswith((*IMAGE_SUFFIXES, *OTHER_PICTURES))
 
 
 def import_folder(
-    files: Iterable[tuple[str, str, bytes]], folder: Path, data: DataConfig, read: ReadImage = read_image
+    files: Iterable[tuple[str, str, bytes]],
+    folder: Path,
+    data: DataConfig,
+    read: ReadImage = read_image,
+    matching: Matching | None = None,
 ) -> tuple[pd.DataFrame, list[Decision]]:
     """Write folder/images/<id>.png (RGB), folder/masks/<id>.png (class indices), at native size, and reading.json.
 
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. An
-    image id is the file name without its suffix, see `layout.unique_ids`. `read` reads an image. Images and masks that
-    are left out don't affect how the others are read.
+    image id is its name in `matching`, or the file name without its suffix, see `layout.unique_ids`. `read` reads an
+    image. Images and masks that are left out don't affect how the others are read.
 
     Returns the labels, see `labels.label_images`, and every decision that was made because files can be read in several
     ways.
@@ -63,7 +64,8 @@ def import_folder(
     """
     for role in ROLES:
         (folder / role).mkdir(parents=True, exist_ok=True)
-    found, joined = assign_masks(convert_files(files, folder, data, read), data.masks.several)
+    found = convert_files(files, folder, data, read, matching.images | matching.masks if matching else {})
+    found, joined = assign_masks(found, data.masks.several, matching.owners if matching else {})
     _check_files(found)
     ids, renamed = unique_ids(found.images, found.masks)
     images, masks = _rename(found.images, ids), _rename(found.masks, ids)

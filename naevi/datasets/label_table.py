@@ -110,14 +110,15 @@ def image_column(name: str, table: pd.DataFrame, image_ids: set[str], wanted: st
 def match_names(cells: pd.Series, image_ids: set[str]) -> pd.Series:
     """Return the image ids for cells with image names, such as 007 for 007, 007.png and images/007.png.
 
-    The id for train/1.png is train_1 if there is such an image and none with the id 1, see `layout.unique_ids`.
+    The id for train/1.png is train_1 if there is such an image and none with the id 1, see `layout.unique_ids` and
+    `matching`.
     """
     ids = []
     for cell in cells:
         path = normalize("NFC", cell).replace("\\", "/")  # macOS may store an umlaut as two characters
         name = safe_name(IMAGE_SUFFIX.sub("", path.rpartition("/")[2]))
-        prefixed = f"{part_of(path)}_{name}"
-        ids.append(prefixed if name not in image_ids and prefixed in image_ids else name)
+        prefixed, joined = f"{part_of(path)}_{name}", safe_name(IMAGE_SUFFIX.sub("", path).replace("/", "_"))
+        ids.append(next((found for found in (name, prefixed, joined) if found in image_ids), name))
     return pd.Series(ids, index=cells.index, dtype=cells.dtype)
 
 

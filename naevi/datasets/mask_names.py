@@ -1,7 +1,7 @@
 """Find the image that a mask belongs to by its name, and join several masks of one image."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -12,22 +12,24 @@ from naevi.errors import UserError, first_ten
 from naevi.images import read_mask, write_mask
 from naevi.tables import Decision
 
-# Names of masks in ISIC, PH2 and BUSI: of image x, they are x_segmentation, x_lesion, x_mask, x_mask_1, and so on.
+# For masks without a `matching`, such as those that `naevi validate` gets: of image x, x_segmentation, x_mask_1, …
 ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)(_\d+)?$", re.IGNORECASE)
 
 
-def assign_masks(found: Files, several: str) -> tuple[Files, list[Decision]]:
+def assign_masks(found: Files, several: str, owners: Mapping[str, str]) -> tuple[Files, list[Decision]]:
     """Return the files with each mask by the key of its image, and the images with several masks.
 
+    `owners` has the name of each mask's image by the name of the mask. Those of other masks are found by their names.
     Several masks of one image are joined if `several` is union: a pixel has the class that any of them gives it.
 
     Raises UserError if they differ in size, or give a pixel different classes. If `several` is refuse, they are
     duplicates.
     """
-    names = {name for _, name in found.images}
+    names, keys = {name for _, name in found.images}, {image.name: key for key, image in found.images.items()}
     by_image: dict[Key, list[Converted]] = {}
     for key, mask in found.masks.items():
-        by_image.setdefault(image_key(key, mask.name, names), []).append(mask)
+        owner = keys.get(owners.get(mask.name, "")) or image_key(key, mask.name, names)
+        by_image.setdefault(owner, []).append(mask)
     joined = {key: masks for key, masks in by_image.items() if len(masks) > 1}
     if several == "refuse":
         duplicates = [" and ".join(mask.name for mask in masks) for masks in joined.values()]

@@ -12,10 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from naevi.config import DataConfig, PhantomsConfig
-from naevi.datasets.archives import read_files
-from naevi.datasets.folder import file_role, import_folder
+from naevi.datasets.archives import list_files, read_files
+from naevi.datasets.folder import import_folder, is_picture, is_table
 from naevi.datasets.layout import safe_name
 from naevi.datasets.locate import find_own_images, find_source
+from naevi.datasets.matching import USUAL_LAYOUT, match_pictures
 from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file
 from naevi.datasets.synthetic import synthetic_image
 from naevi.files import atomic_folder, write_csv
@@ -65,21 +66,22 @@ def write_ph2(workspace: Workspace, folder: Path) -> Labeled:
 def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labeled:
     """Write a user's own images; return labels and decisions. Messages use file names relative to the data set."""
     source = find_own_images(workspace, data.path)
-    unused: dict[str, None] = {}  # names
 
     def inside(name: str) -> str:
         return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
 
-    def is_used(name: str) -> bool:
-        if file_role(inside(name)):
-            return True
-        unused[printable(inside(name))] = None
-        return False
-
-    files = _read_with_progress(source, is_used)
-    named = ((file_role(inside(name)), inside(name), content) for name, content in files)
-    labels, decisions = import_folder(named, folder, data)
-    return labels, [*decisions, Decision(NOT_USED, list(unused), "data.path")]
+    names = [inside(name) for name in list_files(source)]
+    matching = match_pictures([name for name in names if is_picture(name)])
+    roles = dict.fromkeys(filter(is_table, names), "labels")
+    roles |= dict.fromkeys(matching.images, "images") | dict.fromkeys(matching.masks, "masks")
+    logger.info("Read as %s: %d images, %d masks.", matching.layout, len(matching.images), len(matching.masks))
+    files = _read_with_progress(source, lambda name: inside(name) in roles)
+    named = ((roles[inside(name)], inside(name), content) for name, content in files)
+    labels, decisions = import_folder(named, folder, data, matching=matching)
+    unused = [printable(name) for name in names if name not in roles]
+    layout = [] if matching.layout == USUAL_LAYOUT else list(matching.images.values())
+    found = Decision(f"Images and masks told apart by the layout: {matching.layout}", layout, "data.path")
+    return labels, [found, *decisions, Decision(NOT_USED, unused, "data.path")]
 
 
 def printable(name: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from naevi.datasets.archives import ARCHIVE_SUFFIXES, read_files
+from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files, read_files
 from naevi.datasets.layout import safe_name
 from naevi.errors import UserError, shorten
 from naevi.images import IMAGE_SUFFIXES
@@ -37,7 +37,7 @@ def name_outputs(images: Sequence[Path]) -> dict[File, str]:
         names = _below_shared_folder(given)
     for position, path in enumerate(images):
         if _is_tree(path):
-            names |= _below_shared_folder([(position, name) for name in _list_files(path)])
+            names |= _below_shared_folder([(position, name) for name in list_files(path)])
     names = {file: safe_name(name) for file, name in names.items()}
     taken: dict[str, str] = {}
     for (_, file_path), name in names.items():
@@ -64,19 +64,6 @@ def file_key(name: str) -> str:
 
 def _is_tree(path: Path) -> bool:
     return path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES)
-
-
-def _list_files(tree: Path) -> list[str]:
-    """Return the names that `read_files` yields, without reading any file."""
-    names: dict[str, None] = {}
-
-    def note(name: str) -> bool:
-        names[name] = None
-        return False
-
-    for _ in read_files(tree, note):
-        pass
-    return list(names)
 
 
 def _below_shared_folder(files: list[File]) -> dict[File, str]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from naevi.config import Config
-from naevi.datasets.folder import file_role, import_folder
+from naevi.datasets.folder import import_folder
 from naevi.errors import UserError
 from naevi.images import FORMATS, IMAGE_SUFFIXES, read_image, read_mask
 from naevi.tables import Decision
@@ -66,31 +66,6 @@ def error_message(import_files: Import) -> ErrorMessage:
         return str(error.value)
 
     return run
-
-
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [
-        ("images/a.png", "images"),
-        ("mine/Masks/left/a.png", "masks"),
-        ("/home/images/mine/masks/a.tif", "masks"),
-        ("masks/a.heic", "masks"),
-        ("images/LICENSE.txt", ""),
-        ("images/Thumbs.db", ""),
-        ("images/ISIC_0000001_superpixels.png", ""),
-        ("masks/images/a.png", "images"),
-        ("labels.csv", "labels"),
-        ("mine/images/Labels.CSV", "labels"),
-        ("images/other.csv", "labels"),
-        ("HAM10000_metadata.CSV", "labels"),
-        ("images", ""),
-        ("readme.txt", ""),
-        ("my images/a.png", ""),
-        ("labels.txt", ""),
-    ],
-)
-def test_the_last_folder_of_a_path_is_the_role_of_a_file(name: str, role: str) -> None:
-    assert file_role(name) == role
 
 
 def test_images_and_masks_are_written_by_their_ids(import_files: Import, tmp_path: Path) -> None:

@@ -150,15 +150,15 @@ def test_files_that_are_not_used_are_counted(
     with zipfile.ZipFile(own / "images/more.zip", "w") as archive:
         archive.write(own / "images/a.bmp", "a.bmp")
     (own / "images/a.bmp").unlink()
-    (own / "image").mkdir()
-    for name in ("image/b.png", "labels.tsv", ".hidden.png", "a\x07.txt", "=1.txt", os.fsdecode(b"caf\xe9.txt")):
+    (own / "other").mkdir()
+    for name in ("other/b.png", "labels.tsv", ".hidden.png", "a\x07.txt", "=1.txt", os.fsdecode(b"caf\xe9.txt")):
         (own / name).touch()
 
     build_raw(HERE, own_images(config_with))
 
     assert (HERE.raw / "labels.csv").read_text() == "image_id,diagnosis\na,unlabelled\nb,unlabelled\n"
     text = "Files that are no images, masks or tables (.csv), not used"
-    names = ["'a\\x07.txt'", "'caf\\udce9.txt'", "_=1.txt", "image/b.png", "labels.tsv"]
+    names = ["'a\\x07.txt'", "'caf\\udce9.txt'", "_=1.txt", "labels.tsv", "other/b.png"]
     assert read_decisions(HERE) == [Decision(text, names, "data.path")]
     assert caplog.messages[-1] == f"{text}: 5 ({', '.join(names)}). Parameter: data.path."
 

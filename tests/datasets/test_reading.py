@@ -421,6 +421,38 @@ def test_several_masks_of_an_image_can_be_joined(build: Build, caplog: pytest.Lo
     assert len(list((HERE.raw / "masks").rglob("*"))) == 3
 
 
+def test_masks_may_be_beside_their_images(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    files = {"benign/benign (1).png": IMAGE, "benign/benign (1)_mask.png": MASK, "benign/benign (2).png": IMAGE}
+    files |= {"benign/benign (2)_mask.png": MASK, "benign/benign (2)_mask_1.png": MASK, "notes.txt": b""}
+
+    assert build(files, {"data.masks.several": "union"}) == ""
+
+    ids = ["benign (1)", "benign (2)"]
+    assert sorted(path.stem for path in (HERE.raw / "images").iterdir()) == ids
+    assert [row[:3] for row in decisions()] == [
+        ("Images and masks told apart by the layout: masks beside their images", 2, ", ".join(ids)),
+        ("Images with several masks, which are joined", 1, "benign (2)"),
+        ("Files that are no images, masks or tables (.csv), not used", 1, "notes.txt"),
+    ]
+
+
+def test_patients_have_folders_and_images_of_the_same_names(build: Build) -> None:
+    """The table names the images by their paths, as exports of hospitals do."""
+    names = [f"{patient}/{role}/overview.png" for patient in ("p1", "p2") for role in ("images", "masks")]
+    files = {name: IMAGE if "images" in name else MASK for name in names}
+    table = "image,diagnosis,patient_id\np1/images/overview.png,nevus,1\np2/images/overview.png,melanoma,2\n"
+
+    assert build(files | {"patients.csv": table.encode()}) == ""
+
+    labels = pd.read_csv(HERE.raw / "labels.csv", dtype=str)
+    assert labels.to_dict("list") == {
+        "image_id": ["p1_images_overview", "p2_images_overview"],
+        "diagnosis": ["nevus", "melanoma"],
+        "group": ["1", "2"],
+    }
+    assert sorted(path.stem for path in (HERE.raw / "masks").iterdir()) == labels.image_id.tolist()
+
+
 def test_masks_that_contradict_each_other_are_not_joined(build: Build) -> None:
     three = {"data.masks.several": "union", "data.classes": {"skin": 0, "lesion": 100, "ulcer": 200}}
     files = pair("a", mask=encode(gray([[0, 100, 100]]))) | {"masks/a_mask.png": encode(gray([[0, 0, 200]]))}
