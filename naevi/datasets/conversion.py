@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import normalize
 
 import numpy as np
 
 from naevi.config import DataConfig, ReadingConfig
 from naevi.datasets.decoding import DecodedImage, Note, read_image
 from naevi.datasets.depth import FULL, bits_in_use
-from naevi.datasets.layout import Key, check_name, part_of, safe_name
+from naevi.datasets.layout import Key, check_name, part_of, safe_name, stem
 from naevi.datasets.mask_values import nearest_values, read_mask_values
 from naevi.errors import UserError
 from naevi.images import IMAGE_SUFFIXES, undeclared_values, values_to_classes, write_image, write_mask
@@ -75,7 +74,7 @@ def convert_files(
             elif found.tables.setdefault(name, content) != content:
                 found.duplicates.append(f"two files {name}")
             continue
-        key = part_of(name), (names or {}).get(name) or safe_name(_stem(name))
+        key = part_of(name), (names or {}).get(name) or safe_name(stem(name))
         if (role, key) in seen:
             found.duplicates.append(f"{seen[role, key]} and {name}")
             continue
@@ -99,10 +98,6 @@ def convert_files(
         except UserError as error:
             found.unusable.append(str(error))
     return found
-
-
-def _stem(name: str) -> str:
-    return normalize("NFC", Path(name).stem)  # macOS may store an umlaut as two characters
 
 
 def _convert_image(name: str, content: bytes, path: Path, reading: ReadingConfig, read: ReadImage) -> Converted:

@@ -65,17 +65,15 @@ def import_folder(
     for role in ROLES:
         (folder / role).mkdir(parents=True, exist_ok=True)
     found = convert_files(files, folder, data, read, matching.images | matching.masks if matching else {})
-    found, joined = assign_masks(found, data.masks.several, matching.owners if matching else {})
+    found = assign_masks(found, data.masks.several, matching.owners if matching else {})
     _check_files(found)
     ids, renamed = unique_ids(found.images, found.masks)
     images, masks = _rename(found.images, ids), _rename(found.masks, ids)
-    resized: list[Decision] = []
     if data.masks.sizes == "resize":
-        masks, resized = resize_masks(images, masks, data.reading.orientation)
+        masks = resize_masks(images, masks, data.reading.orientation)
     kept, left_out = match_pairs(images, masks, data.mismatches, data.reading.orientation)
     labels = label_images(found.tables, {image_id: images[image_id].name for image_id in kept}, data)
     used = labels.table.image_id.tolist()
-    resized = [item._replace(ids=sorted(set(item.ids) & set(used))) for item in resized]
     images, masks = _keep(images, used), _keep(masks, used)
     _check_alpha(masks)
     masks = choose_palette_reading(masks)
@@ -84,7 +82,7 @@ def import_folder(
     masks, turned = match_orientation(images, masks, data.reading.orientation)
     write_json(folder / READING_FILE, {"white": white, "image_alpha": data.reading.image_alpha})
     how_read = [*_describe_reading(images, masks, used), _describe_white(images, used, white, data.reading.white)]
-    changed = [*_describe_changed(masks), *joined, *resized, *turned]
+    changed = [*_describe_changed(masks), *turned]
     left_out.append(Decision("Pictures in formats that aren't read, left out", found.unread, "data.mismatches"))
     return labels.table, [*how_read, *changed, *left_out, *renamed, _describe_formulas(images), *labels.decisions]
 

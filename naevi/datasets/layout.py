@@ -12,6 +12,7 @@ How `folder` uses this module and `labels`:
 from collections import Counter
 from collections.abc import Collection
 from pathlib import PurePosixPath
+from unicodedata import normalize
 
 from naevi.errors import UserError, first_ten
 from naevi.tables import PARTS, Decision
@@ -39,6 +40,11 @@ Key = tuple[str, str]  # the part of its folder (train, val, test or "") and its
 def safe_name(name: str) -> str:
     """Return a name for tables that people open: with _ before it if a spreadsheet would take it for a formula."""
     return f"_{name}" if name.startswith(FORMULA_START) else name
+
+
+def stem(path: str) -> str:
+    """Return the name of a file without suffix. macOS may store an umlaut as two characters, which become one."""
+    return normalize("NFC", PurePosixPath(path).stem)
 
 
 def check_name(name: str, written: str) -> None:

@@ -7,17 +7,18 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from naevi.datasets.conversion import Converted, Files, delete_png
+from naevi.datasets.decoding import Note
 from naevi.datasets.layout import Key, safe_name
 from naevi.errors import UserError, first_ten
 from naevi.images import read_mask, write_mask
-from naevi.tables import Decision
 
+JOINED = Note("Images with several masks, which are joined", "data.masks.several")
 # For masks without a `matching`, such as those that `naevi validate` gets: of image x, x_segmentation, x_mask_1, …
 ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)(_\d+)?$", re.IGNORECASE)
 
 
-def assign_masks(found: Files, several: str, owners: Mapping[str, str]) -> tuple[Files, list[Decision]]:
-    """Return the files with each mask by the key of its image, and the images with several masks.
+def assign_masks(found: Files, several: str, owners: Mapping[str, str]) -> Files:
+    """Return the files with each mask by the key of its image.
 
     `owners` has the name of each mask's image by the name of the mask. Those of other masks are found by their names.
     Several masks of one image are joined if `several` is union: a pixel has the class that any of them gives it.
@@ -36,8 +37,7 @@ def assign_masks(found: Files, several: str, owners: Mapping[str, str]) -> tuple
         found.duplicates.extend(f"{text} (or set data.masks.several to union)" for text in duplicates)
     else:
         by_image |= {key: [_join(masks)] for key, masks in joined.items()}
-    decision = Decision("Images with several masks, which are joined", [key[1] for key in joined], "data.masks.several")
-    return found._replace(masks={key: masks[0] for key, masks in by_image.items()}), [decision]
+    return found._replace(masks={key: masks[0] for key, masks in by_image.items()})
 
 
 def image_key(mask: Key, path: str, names: Collection[str]) -> Key:
@@ -67,7 +67,7 @@ def _join(masks: list[Converted]) -> Converted:
         delete_png(mask)
     write_mask(first.path, np.ascontiguousarray(classes))
     return first._replace(
-        notes=sorted({note for mask in masks for note in mask.notes}),
+        notes=[*sorted({note for mask in masks for note in mask.notes}), JOINED],
         undeclared=tuple(sorted({value for mask in masks for value in mask.undeclared})),
         one_value=False,
         changed=max(mask.changed for mask in masks),

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
-from unicodedata import normalize
 
-from naevi.datasets.layout import part_of, safe_name
+from naevi.datasets.layout import part_of, safe_name, stem
 
 # Folders of images and of masks.
 IMAGES = r"(?:images?|imgs?|inputs?|originals?|photos|photographs|pictures|training_images|jpegimages|leftimg8bit)"
@@ -149,11 +148,9 @@ def _groups(match: re.Match[str]) -> _Groups:
 
 def _unique_names(paths: Sequence[str]) -> dict[str, str]:
     """Return a name for each path: that of the file without suffix, or with its folders if others have the same."""
-    stems = {path: normalize("NFC", PurePosixPath(path).stem) for path in paths}  # macOS may split an umlaut in two
-    count = Counter((part_of(path), stem.casefold()) for path, stem in stems.items())
-    names = {}
-    for path, stem in stems.items():
-        folders = PurePosixPath(path).parent.parts
-        unique = count[part_of(path), stem.casefold()] == 1
-        names[path] = safe_name(stem if unique else "_".join([*map(str, folders), stem]))
-    return names
+    keys = {path: (part_of(path), stem(path).casefold()) for path in paths}
+    count = Counter(keys.values())
+    return {
+        path: safe_name(stem(path) if count[key] == 1 else "_".join([*PurePosixPath(path).parent.parts, stem(path)]))
+        for path, key in keys.items()
+    }

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from naevi.datasets.conversion import INDICES_SUFFIX, Converted
+from naevi.datasets.decoding import Note
 from naevi.datasets.labels import describe_unmatched
 from naevi.datasets.orientation import better_outline, turn, turn_back
 from naevi.errors import UserError, first_ten
@@ -14,6 +15,7 @@ from naevi.images import read_image, read_mask, write_mask
 from naevi.tables import Decision
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+RESIZED = Note("Masks of another size than their image, resized to it", "data.masks.sizes")
 Orientation = Literal["auto", "apply", "ignore"]
 
 OWN, OF_IMAGE = "Masks read with their own EXIF orientation", "Masks read with the EXIF orientation of their images"
@@ -67,7 +69,12 @@ def _match(image: Converted, mask: Converted) -> tuple[Converted, str]:
 def _possible_sizes(image: Converted, mask: Converted) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the size of a mask with its own EXIF orientation, and with that of its image."""
     height, width = mask.size
-    return mask.size, (width, height) if (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS) else mask.size
+    return mask.size, (width, height) if _exchange_sides(image, mask) else mask.size
+
+
+def _exchange_sides(image: Converted, mask: Converted) -> bool:
+    """Return whether the EXIF orientation of only one of the two exchanges height and width."""
+    return (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS)
 
 
 def _fit(image: Converted, mask: Converted, orientation: Orientation) -> bool:
@@ -78,27 +85,26 @@ def _fit(image: Converted, mask: Converted, orientation: Orientation) -> bool:
 
 def resize_masks(
     images: dict[str, Converted], masks: dict[str, Converted], orientation: Orientation
-) -> tuple[dict[str, Converted], list[Decision]]:
-    """Return the masks, those of another size resized if they have the aspect of their image, and which these are.
+) -> dict[str, Converted]:
+    """Return the masks, those of another size resized if they have the aspect of their image.
 
     The pixel nearest in the mask is taken, so no new values arise. `orientation` is the parameter of params.yaml: a
     mask without EXIF orientation may be drawn on the stored pixels of an image that has one.
     """
-    resized, ids = dict(masks), []
+    resized = dict(masks)
     for image_id in sorted(images.keys() & masks.keys()):
         image, mask = images[image_id], masks[image_id]
         if _fit(image, mask, orientation):
             continue
-        turned = orientation == "auto" and (image.tag in SIDEWAYS) != (mask.tag in SIDEWAYS)
+        turned = orientation == "auto" and _exchange_sides(image, mask)
         sizes = [image.size, image.size[::-1]] if turned else [image.size]
         if size := next((size for size in sizes if _has_aspect(mask.size, size)), None):
             for path in (mask.path, mask.path.with_suffix(INDICES_SUFFIX)):
                 if path.exists():
                     pixels = Image.fromarray(read_mask(path)).resize(size[::-1], Image.Resampling.NEAREST)
                     write_mask(path, np.asarray(pixels))
-            resized[image_id] = mask._replace(size=size)
-            ids.append(image_id)
-    return resized, [Decision("Masks of another size than their image, resized to it", ids, "data.masks.sizes")]
+            resized[image_id] = mask._replace(size=size, notes=[*mask.notes, RESIZED])
+    return resized
 
 
 def _has_aspect(mask: tuple[int, int], image: tuple[int, int]) -> bool:

@@ -45,16 +45,16 @@ def has_files(client: "MlflowClient", run: "Run") -> bool:
     is_model = run.data.tags["kind"] == "model"
     expected = MODEL_FILES if is_model else with_details(RESULT_FILES, run.data.tags)
     found = {PurePosixPath(file.path).name for file in list_files(client, run)}
-    model = model_of(run)
+    model = None if is_model else model_of(run)  # that of a model is listed already
     return found.issuperset(expected) and (model is None or bool(list_model_files(client, model)))
 
 
 def list_files(client: "MlflowClient", run: "Run") -> "list[FileInfo]":
     """Return the files of a model, or the files and folders of a result. A deleted MLflow model has none."""
+    if run.data.tags["kind"] == "result":
+        return list(client.list_artifacts(run.info.run_id))
     model = model_of(run)
-    if run.data.tags["kind"] == "result" or model is None:
-        return list(client.list_artifacts(run.info.run_id, MODEL_FOLDER if run.data.tags["kind"] == "model" else None))
-    return list_model_files(client, model)
+    return list_model_files(client, model) if model else list(client.list_artifacts(run.info.run_id, MODEL_FOLDER))
 
 
 def run_problems(workspace: Workspace, run_id: str, md5s: Collection[str] = ()) -> list[str]:

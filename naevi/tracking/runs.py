@@ -87,8 +87,8 @@ def _link(run: "Run") -> str:
 
 def metrics_of(scores: dict[str, Any]) -> dict[str, float]:
     """Return nested scores as metrics with dotted names. Diagnoses can have characters that MLflow's names can't."""
-    names = {key: INVALID_IN_NAMES.sub("_", key)[:MAX_NAME_CHARACTERS] for key in flatten(scores)}
-    return {names[key]: float(value) for key, value in flatten(scores).items()}
+    values = flatten(scores).items()
+    return {INVALID_IN_NAMES.sub("_", key)[:MAX_NAME_CHARACTERS]: float(value) for key, value in values}
 
 
 def log_metrics(client: "MlflowClient", run_id: str, metrics: "Sequence[Metric]") -> None:
