@@ -19,6 +19,8 @@ class Added(NamedTuple):
 # By dotted key, in the order of params.yaml. data.path depends on data.source, see EARLIER_PATHS.
 ADDED_PARAMETERS = {
     "data.name": Added("auto", "auto"),
+    "data.patterns.images": Added("auto", "auto"),
+    "data.patterns.masks": Added("auto", "auto"),
     "data.columns.image": Added("image_id", "auto"),
     "data.columns.diagnosis": Added("auto", "auto"),
     "data.columns.group": Added("group", "auto"),
@@ -27,8 +29,10 @@ ADDED_PARAMETERS = {
     "data.extra_rows": Added("refuse", "ignore"),
     "data.repeated_rows": Added("refuse", "refuse"),
     "data.masks.values": Added("refuse", "refuse"),
+    "data.masks.void": Added([], []),
     "data.masks.sizes": Added("refuse", "resize"),
     "data.masks.several": Added("refuse", "refuse"),
+    "data.masks.missing": Added("mismatch", "mismatch"),
     "data.reading.orientation": Added("apply", "auto"),
     "data.reading.white": Added(65535, "auto"),
     "data.reading.image_alpha": Added("white", "white"),

@@ -6,6 +6,7 @@ validators word the messages together, and because an edit of a message must not
 depends on this module, but all depend on `files.py`.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -77,7 +78,11 @@ class PhantomsConfig(Section):
 
 # Names become keys of reports and of MLflow, which allows no other characters.
 Name = Annotated[str, Field(pattern=r"^\w[\w -]*$", max_length=50)]
-Classes = Annotated[dict[Name, Annotated[int, Field(ge=0, lt=2**16)]], Field(min_length=2, max_length=256)]
+# In masks: a gray level or palette index, or a color such as "#ff0000" (red), in quotes because # begins a comment.
+MaskValue = Annotated[int, Field(ge=0, lt=2**16)] | Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+Classes = Annotated[dict[Name, MaskValue], Field(min_length=2, max_length=255)]
+Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
+PLACEHOLDER = re.compile(r"\{[a-z]\w*\}")  # in patterns: a part of the path that an image and its masks share
 Size = Annotated[int, Field(ge=32, le=2048)]
 BLACK_AND_WHITE = [0, 255]
 PH2_MANIFEST = "data/ph2.csv"
@@ -105,8 +110,28 @@ class MasksConfig(Section):
     """What becomes of masks that don't fit their classes or images as they are."""
 
     values: Literal["refuse", "nearest"]
+    void: list[MaskValue]
     sizes: Literal["resize", "refuse"]
-    several: Literal["refuse", "union"]
+    several: Literal["refuse", "union", "classes"]
+    missing: Literal["mismatch", "empty"]
+
+
+class PatternsConfig(Section):
+    """The paths of images and masks in a data set, if its layout isn't recognized."""
+
+    images: Pattern
+    masks: Pattern
+
+    @model_validator(mode="after")
+    def _share_placeholders(self) -> Self:
+        images, masks = (set(PLACEHOLDER.findall(pattern)) for pattern in (self.images, self.masks))
+        both_auto = self.images == self.masks == "auto"
+        if not both_auto and (not images or images != masks):
+            raise ValueError(
+                "data.patterns: both auto, or both with the same parts in braces, such as images: photos/{id}.jpg and "
+                f"masks: labels/{{id}}_*.png; got {self.images} and {self.masks}"
+            )
+        return self
 
 
 class DataConfig(Section):
@@ -116,6 +141,7 @@ class DataConfig(Section):
     path: Annotated[str, Field(min_length=1, max_length=1000)]
     name: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=50)]
     classes: Classes
+    patterns: PatternsConfig
     columns: ColumnsConfig
     split_folders: Literal["use", "ignore"]
     mismatches: Literal["refuse", "leave-out"]
@@ -126,16 +152,37 @@ class DataConfig(Section):
     phantoms: PhantomsConfig
 
     def values(self) -> list[int]:
-        """Return the mask value of each class in rising order. The smallest is the background, class 0."""
-        return sorted(self.classes.values())
+        """Return the mask value of each class in rising order. The smallest is the background, class 0.
+
+        Colors are numbers 0xRRGGBB.
+        """
+        return sorted(map(mask_number, self.classes.values()))
+
+    def void_values(self) -> list[int]:
+        """Return the mask values of pixels whose class nobody knows, in rising order."""
+        return sorted(map(mask_number, self.masks.void))
+
+    def are_colors(self) -> bool:
+        """Return whether classes are colors."""
+        return any(isinstance(value, str) for value in self.classes.values())
 
     def names(self) -> list[str]:
-        """Return the names of the classes in the same order."""
-        return sorted(self.classes, key=self.classes.__getitem__)
+        """Return the names of the classes in the order of their values."""
+        return class_names(self.classes)
 
     def data_set(self) -> str:
         """Return the name of the data set in reports and MLflow."""
         return data_set_name(self.source, self.path, self.name)
+
+
+def mask_number(value: int | str) -> int:
+    """Return a value of a mask as a number: for a color #RRGGBB, 0xRRGGBB."""
+    return int(value[1:], 16) if isinstance(value, str) else value
+
+
+def class_names(classes: dict[str, int | str]) -> list[str]:
+    """Return the names of classes in the order of their values, the background first."""
+    return sorted(classes, key=lambda name: mask_number(classes[name]))
 
 
 def data_set_name(source: str, path: str, name: str) -> str:
@@ -250,6 +297,16 @@ class Config(Section):
         values = self.data.values()
         if len(set(values)) < len(values):
             raise ValueError(f"data.classes: each class has a value of its own; got {self.data.classes}")
+        void = self.data.masks.void
+        if len({isinstance(value, str) for value in [*self.data.classes.values(), *void]}) > 1:
+            raise ValueError(
+                "data.classes: either all classes and data.masks.void are numbers, or all are colors; got "
+                f"{self.data.classes} and {void}"
+            )
+        if void and self.data.masks.several == "classes":
+            raise ValueError(f"data.masks.void: must be [] if data.masks.several is classes; got {void}")
+        if set(self.data.void_values()) & set(values):
+            raise ValueError(f"data.masks.void: its values are not those of classes; got {void}")
         if self.data.source != "folder" and values != BLACK_AND_WHITE:
             raise ValueError(f"data.classes: masks of {self.data.source} hold 0 and 255; got {self.data.classes}")
         if len(values) > 2 and "bce" in self.train.loss.split("+"):

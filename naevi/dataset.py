@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from naevi.images import Pixels, read_image, read_mask
+from naevi.images import VOID, Pixels, read_image, read_mask
 from naevi.models.prediction import scale_pixels
 
 # More bytes of images are mapped from a nameless file in the folder that TMPDIR names, and only batches are copied to
@@ -24,12 +24,16 @@ class PreparedImages:
 
     ids: list[str]
     images: Tensor  # uint8 (N, 3, H, W), 0..255
-    masks: Tensor  # uint8 (N, 1, H, W), 0 ... classes - 1
+    masks: Tensor  # uint8 (N, 1, H, W), 0 ... classes - 1, or VOID
     classes: int  # at least 2, background included
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.ids)
+
+    def has_void(self) -> bool:
+        """Return whether a mask has pixels without a known class."""
+        return bool((self.masks == VOID).any())
 
     def batch(self, rows: Tensor, device: str) -> tuple[Tensor, Tensor]:
         """Return the images of these rows, float32 in 0..1, and their masks, on the device."""

@@ -1,7 +1,8 @@
 """Read, write, resize and hash the images and masks of this pipeline. `datasets.decoding` reads those of others.
 
-A mask is an array of class indices, 0 for the background. On disk it is a PNG with a palette, so that people can view
-it. `values_to_classes` converts the pixel values of masks from other sources to class indices.
+A mask is an array of class indices, 0 for the background and `VOID` for pixels without a known class. On disk
+it is a PNG with a palette, so that people can view it. `values_to_classes` converts the pixel values of masks from
+other sources to class indices.
 """
 
 import hashlib
@@ -33,6 +34,7 @@ FORMATS = {
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS = 50_000_000
+VOID = 255  # in masks: the index of pixels without a known class, which are in no loss and no score
 READING_FILE = "reading.json"  # in data/raw: how its images were read, as far as predictions must read theirs alike
 
 # Colors of masks on disk: black and white, then the palette of Okabe and Ito, repeated.
@@ -45,7 +47,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Pixels = NDArray[np.uint8]
-MaskValues = NDArray[np.uint16]
+MaskValues = NDArray[np.uint16 | np.uint32]  # gray levels or palette indices, uint16, or colors 0xRRGGBB, uint32
 
 
 def read_image(path: Path) -> Pixels:
@@ -56,17 +58,18 @@ def read_image(path: Path) -> Pixels:
 
 
 def undeclared_values(mask_values: NDArray[Any], values: list[int]) -> list[int]:
-    """Return the values in a mask (H, W) that belong to no class, in rising order."""
-    return sorted(set(np.flatnonzero(np.bincount(mask_values.ravel())).tolist()) - set(values))
+    """Return the values in a mask (H, W) that aren't in `values`, in rising order."""
+    found: list[int] = np.unique(mask_values[~np.isin(mask_values, values)]).tolist()
+    return found
 
 
-def values_to_classes(mask_values: MaskValues, values: list[int]) -> Pixels:
-    """Return the class indices of a mask, uint8 (H, W) in 0..K-1: the position of each pixel in `values`.
+def values_to_classes(mask_values: MaskValues, values: list[int], void: list[int]) -> Pixels:
+    """Return the class indices of a mask, uint8 (H, W): the position of each pixel in `values`, or VOID if in `void`.
 
-    Undeclared values become 0.
+    Values in neither become 0.
     """
-    class_indices = np.zeros(2**16, np.uint8)
-    class_indices[values] = range(len(values))
+    class_indices = np.zeros(2**16 if mask_values.dtype == np.uint16 else 2**24, np.uint8)
+    class_indices[values], class_indices[void] = range(len(values)), VOID
     mask: Pixels = class_indices[mask_values]
     return mask
 
@@ -116,6 +119,12 @@ def write_mask(file: Path | IO[bytes], mask: Pixels) -> None:
     image.save(file, format="PNG", compress_level=1)
 
 
+def is_foreground(mask: Pixels) -> NDArray[np.bool_]:
+    """Return where a mask (H, W) has a class besides the background."""
+    foreground: NDArray[np.bool_] = (mask > 0) & (mask != VOID)
+    return foreground
+
+
 def pixel_sha256(image: Pixels) -> str:
     """Return the SHA-256 of the size and the decoded pixels, uint8 (H, W, 3).
 
@@ -132,14 +141,17 @@ def resize_image(image: Pixels, size: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def resize_mask(mask: Pixels, size: tuple[int, int], classes: int) -> Pixels:
-    """Return a mask of `classes` classes at `size` (width, height). Each pixel gets the class that covers most of it.
+def resize_mask(mask: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return a mask at `size` (width, height). Each pixel gets the class that covers most of it, or is VOID.
 
     If a class and the background cover half of a pixel each, the class wins.
     """
-    coverages = [_coverage(mask == class_index, size) for class_index in range(1, classes)]
+    present = np.flatnonzero(np.bincount(mask.ravel())[1:]) + 1
+    if not len(present):
+        return np.zeros(size[::-1], np.uint8)
+    coverages = [_coverage(mask == class_index, size) for class_index in present]
     background = 255 - np.sum(coverages, axis=0)
-    largest: Pixels = ((np.argmax([*coverages, background], axis=0) + 1) % classes).astype(np.uint8)
+    largest: Pixels = np.append(present, 0).astype(np.uint8)[np.argmax([*coverages, background], axis=0)]
     return largest
 
 

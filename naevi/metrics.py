@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from naevi.images import VOID
+
 OVERLAP_SCORES = ["dice", "iou", "sensitivity", "specificity", "precision", "threshold_jaccard", "area_error"]
 FAILURE_IOU = 0.65  # ISIC 2018 counted a lower IoU as 0, because people agree better than that
 
@@ -15,16 +17,18 @@ FAILURE_IOU = 0.65  # ISIC 2018 counted a lower IoU as 0, because people agree b
 def confusion_counts(masks: ArrayLike, predictions: ArrayLike, *, classes: int = 2) -> pd.DataFrame:
     """Return pixel counts for masks and predictions, (N, ...) of class indices: class_index, tp, fp, fn, tn.
 
-    One row for each image and foreground class (class_index 1 ... K - 1), in the order of the images.
+    One row for each image and foreground class (class_index 1 ... K - 1), in the order of the images. Pixels that are
+    VOID in the mask aren't counted.
     """
     masks, predictions = np.asarray(masks), np.asarray(predictions)
-    rows = []
+    rows, void = [], masks.reshape(len(masks), -1) == VOID
+    known = void.shape[1] - void.sum(axis=1)
     for class_index in range(1, classes):
         mask, prediction = ((array == class_index).reshape(len(masks), -1) for array in (masks, predictions))
         tp = (mask & prediction).sum(axis=1)
-        fp = prediction.sum(axis=1) - tp
+        fp = (prediction & ~void).sum(axis=1) - tp
         fn = mask.sum(axis=1) - tp
-        tn = mask.shape[1] - tp - fp - fn
+        tn = known - tp - fp - fn
         rows.append(pd.DataFrame({"class_index": class_index, "tp": tp, "fp": fp, "fn": fn, "tn": tn}))
     return pd.concat(rows).sort_index(kind="stable").reset_index(drop=True)
 

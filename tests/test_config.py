@@ -339,3 +339,48 @@ def test_an_override_of_nothing_is_refused(folder: Path, assignment: str) -> Non
     ):
         set_parameters(Path("params.yaml"), ["train.epochs=1", assignment])
     assert Path("params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"data.classes": {"skin": 0, "lesion": "#ff0000"}},
+            "data.classes: either all classes and data.masks.void are numbers, or all are colors; got {'skin': 0, "
+            "'lesion': '#ff0000'} and []",
+        ),
+        (
+            {"data.masks.void": ["#e0e0c0"]},
+            "data.classes: either all classes and data.masks.void are numbers, or all are colors; got {'skin': 0, "
+            "'lesion': 255} and ['#e0e0c0']",
+        ),
+        ({"data.masks.void": [7, 255]}, "data.masks.void: its values are not those of classes; got [7, 255]"),
+        (
+            {"data.masks.void": [7], "data.masks.several": "classes"},
+            "data.masks.void: must be [] if data.masks.several is classes; got [7]",
+        ),
+        (
+            {"data.patterns.images": "photos/{id}.jpg"},
+            "data.patterns: both auto, or both with the same parts in braces, such as images: photos/{id}.jpg and "
+            "masks: labels/{id}_*.png; got photos/{id}.jpg and auto",
+        ),
+        (
+            {"data.patterns.images": "photos/{id}.jpg", "data.patterns.masks": "labels/{name}.png"},
+            "data.patterns: both auto, or both with the same parts in braces, such as images: photos/{id}.jpg and "
+            "masks: labels/{id}_*.png; got photos/{id}.jpg and labels/{name}.png",
+        ),
+    ],
+)
+def test_classes_void_and_patterns_that_do_not_fit_are_refused(
+    params_with: Params, changes: dict[str, Any], problem: str
+) -> None:
+    assert problems(params_with(OWN | changes)) == ["params.yaml has 1 problem(s):", problem]
+
+
+def test_classes_are_in_the_order_of_their_values_or_colors(params_with: Params) -> None:
+    """As numbers, red is larger than green, and upper and lower case are equal."""
+    colors = {"data.classes": {"ulcer": "#FF0000", "lesion": "#00ff00", "skin": "#000000"}}
+    data = parse_config(params_with(OWN | colors)).data
+
+    assert data.names() == ["skin", "lesion", "ulcer"]
+    assert data.values() == [0, 0x00FF00, 0xFF0000]

@@ -15,7 +15,9 @@ from naevi.errors import UserError
 from naevi.images import (
     FORMATS,
     IMAGE_SUFFIXES,
+    VOID,
     Pixels,
+    is_foreground,
     open_image,
     pixel_sha256,
     read_image,
@@ -36,7 +38,7 @@ def random_image(seed: int, height: int = 5, width: int = 7) -> Pixels:
 
 def test_a_class_index_is_the_position_among_the_values() -> None:
     mask_values = np.array([[300, 0], [7, 0]], np.uint16)
-    mask = values_to_classes(mask_values, [0, 7, 300])
+    mask = values_to_classes(mask_values, [0, 7, 300], [])
 
     assert mask.tolist() == [[2, 0], [1, 0]]
     assert mask.dtype == np.uint8
@@ -111,10 +113,10 @@ def test_a_resized_mask_is_lesion_if_half_of_the_pixel_is() -> None:
         np.uint8,
     )
 
-    assert resize_mask(mask, (2, 2), 2).tolist() == [[1, 1], [0, 0]]
-    assert resize_mask(mask, (4, 4), 2).tolist() == mask.tolist()
-    assert resize_mask(mask[2:3, :2], (4, 4), 2).tolist() == [[1, 1, 0, 0]] * 4
-    assert resize_mask(mask, (4, 2), 2).tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
+    assert resize_mask(mask, (2, 2)).tolist() == [[1, 1], [0, 0]]
+    assert resize_mask(mask, (4, 4)).tolist() == mask.tolist()
+    assert resize_mask(mask[2:3, :2], (4, 4)).tolist() == [[1, 1, 0, 0]] * 4
+    assert resize_mask(mask, (4, 2)).tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("size", [(160, 160), (7, 31), (500, 90)])
@@ -122,7 +124,7 @@ def test_with_two_classes_resizing_is_thresholding_a_gray_image_at_half(size: tu
     mask = np.random.default_rng(0).integers(0, 2, (97, 131), dtype=np.uint8)
     coverage = np.asarray(Image.fromarray(mask * np.uint8(255)).resize(size, Image.Resampling.BOX))
 
-    assert np.array_equal(resize_mask(mask, size, 2), coverage >= 128)
+    assert np.array_equal(resize_mask(mask, size), coverage >= 128)
 
 
 def test_with_several_classes_the_one_that_covers_most_wins() -> None:
@@ -130,9 +132,17 @@ def test_with_several_classes_the_one_that_covers_most_wins() -> None:
     # the others | half 2, half 1 | a quarter 2.
     mask = np.array([[0, 1, 0, 2, 2, 1, 0, 0], [0, 2, 1, 1, 2, 1, 0, 2]], np.uint8)
 
-    assert resize_mask(mask, (4, 1), 3).tolist() == [[0, 1, 1, 0]]
-    assert resize_mask(mask, (8, 2), 3).tolist() == mask.tolist()
-    assert resize_mask(np.array([[0, 2]], np.uint8), (1, 1), 3).tolist() == [[2]]
+    assert resize_mask(mask, (4, 1)).tolist() == [[0, 1, 1, 0]]
+    assert resize_mask(mask, (8, 2)).tolist() == mask.tolist()
+    assert resize_mask(np.array([[0, 2]], np.uint8), (1, 1)).tolist() == [[2]]
+    assert resize_mask(np.zeros((2, 3), np.uint8), (4, 1)).tolist() == [[0, 0, 0, 0]]
+
+
+def test_a_resized_pixel_is_void_if_half_of_it_is() -> None:
+    mask = np.array([[VOID, VOID, VOID, 1], [0, 0, 1, 1]], np.uint8)
+
+    assert resize_mask(mask, (2, 1)).tolist() == [[VOID, 1]]
+    assert is_foreground(mask).tolist() == [[False, False, False, True], [False, False, True, True]]
 
 
 def test_a_file_that_is_not_an_image_is_an_error(tmp_path: Path) -> None:

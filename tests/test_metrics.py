@@ -6,6 +6,7 @@ import torch
 from monai.metrics import compute_dice, compute_iou
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
+from naevi.images import VOID
 from naevi.metrics import OVERLAP_SCORES, confusion_counts, overlap_scores
 
 NAN = float("nan")
@@ -35,6 +36,15 @@ def test_counts_and_scores_by_hand() -> None:
             "area_error": 0,
         }
     )
+
+
+def test_pixels_without_a_known_class_are_not_counted() -> None:
+    """Of two lesion pixels in three that are known, one is found; the others would be false positives and negatives."""
+    mask, prediction = [[1, 1, 0, VOID, VOID]], [[1, 0, 0, 1, 0]]
+
+    assert confusion_counts(mask, prediction).to_dict("records") == [
+        {"class_index": 1, "tp": 1, "fp": 0, "fn": 1, "tn": 1}
+    ]
 
 
 @pytest.mark.parametrize(

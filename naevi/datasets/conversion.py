@@ -10,9 +10,10 @@ from naevi.config import DataConfig, ReadingConfig
 from naevi.datasets.decoding import DecodedImage, Note, read_image
 from naevi.datasets.depth import FULL, bits_in_use
 from naevi.datasets.layout import Key, check_name, part_of, safe_name, stem
-from naevi.datasets.mask_values import nearest_values, read_mask_values
+from naevi.datasets.legend import Legend, class_index, read_legend
+from naevi.datasets.mask_values import read_mask_values
 from naevi.errors import UserError
-from naevi.images import IMAGE_SUFFIXES, undeclared_values, values_to_classes, write_image, write_mask
+from naevi.images import IMAGE_SUFFIXES, VOID, write_image, write_mask
 
 SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the range of all images is known
 INDICES_SUFFIX = ".indices"  # of masks read by palette indices, until it is known whether gray levels fit all masks
@@ -39,6 +40,7 @@ class Converted(NamedTuple):
     one_value: bool = False  # of a mask, see `DecodedMask`
     by_index: bool = False  # of a mask, see `DecodedMask`
     changed: float = 0  # of a mask: the share of pixels whose values were between those of classes
+    void: float = 0  # of a mask: the share of pixels without a known class
     has_indices: bool = False  # of a mask: whether a file with INDICES_SUFFIX is beside the PNG
 
 
@@ -65,7 +67,7 @@ def convert_files(
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. `names`
     has the names to write by the names of files; by default they are those without suffix.
     """
-    found = Files({}, {}, {}, [], [], [])
+    found, legend = Files({}, {}, {}, [], [], []), read_legend(data)
     seen: dict[tuple[str, Key], str] = {}
     for role, name, content in files:
         if role == "labels":
@@ -94,7 +96,7 @@ def convert_files(
             if role == "images":
                 found.images[key] = _convert_image(name, content, path, data.reading, read)
             else:
-                found.masks[key] = _convert_mask(name, content, path, data)
+                found.masks[key] = _convert_mask(name, content, path, data, legend)
         except UserError as error:
             found.unusable.append(str(error))
     return found
@@ -109,16 +111,17 @@ def _convert_image(name: str, content: bytes, path: Path, reading: ReadingConfig
     return Converted(name, path, (height, width), image.tag, image.notes, highest=image.highest)
 
 
-def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig) -> Converted:
-    values = data.values()
-    mask = read_mask_values(content, name, values, data.reading)
+def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig, legend: Legend) -> Converted:
+    mask = read_mask_values(content, name, legend, data.reading)
     levels = mask.values
     if data.masks.values == "nearest" and not mask.by_index:
-        levels = nearest_values(levels, values)
-    classes = values_to_classes(levels, values)
+        levels = legend.nearest(levels)
+    classes = legend.to_classes(levels)
+    if legend.one_class:
+        classes = classes * np.uint8(class_index(name, data.names()))
     write_mask(path, np.ascontiguousarray(classes))
     if mask.indices is not None:
-        write_mask(path.with_suffix(INDICES_SUFFIX), np.ascontiguousarray(values_to_classes(mask.indices, values)))
+        write_mask(path.with_suffix(INDICES_SUFFIX), np.ascontiguousarray(legend.to_classes(mask.indices)))
     height, width = classes.shape
     return Converted(
         name,
@@ -126,8 +129,9 @@ def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig) -> Co
         (height, width),
         mask.tag,
         mask.notes,
-        undeclared=tuple(undeclared_values(levels, values)),
+        undeclared=tuple(legend.undeclared(levels)),
         changed=float((levels != mask.values).mean()),
+        void=float((classes == VOID).mean()),
         one_value=mask.one_value,
         by_index=mask.by_index,
         has_indices=mask.indices is not None,

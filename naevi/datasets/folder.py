@@ -21,16 +21,19 @@ from naevi.datasets.decoding import read_image
 from naevi.datasets.depth import White
 from naevi.datasets.labels import label_images
 from naevi.datasets.layout import FORMULA_START, Key, unique_ids
+from naevi.datasets.legend import Legend, read_legend
 from naevi.datasets.mask_names import assign_masks
 from naevi.datasets.mask_values import ALPHA_USED
 from naevi.datasets.matching import Matching
-from naevi.datasets.pairs import match_orientation, match_pairs, resize_masks
+from naevi.datasets.pairs import empty_mask, match_orientation, match_pairs, resize_masks
 from naevi.errors import UserError, first_ten
 from naevi.files import write_json
 from naevi.images import IMAGE_SUFFIXES, READING_FILE
 from naevi.tables import Decision
 
 ROLES = ("images", "masks")
+NEAREST = "Masks with values between those of classes, read as the nearest class"
+LEFT_VOID = "Masks with pixels of no known class, which are left out of the loss and the scores"
 
 
 def is_table(name: str) -> bool:
@@ -69,6 +72,8 @@ def import_folder(
     _check_files(found)
     ids, renamed = unique_ids(found.images, found.masks)
     images, masks = _rename(found.images, ids), _rename(found.masks, ids)
+    if data.masks.missing == "empty":
+        masks |= {name: empty_mask(images[name], folder) for name in sorted(images.keys() - masks.keys())}
     if data.masks.sizes == "resize":
         masks = resize_masks(images, masks, data.reading.orientation)
     kept, left_out = match_pairs(images, masks, data.mismatches, data.reading.orientation)
@@ -77,12 +82,16 @@ def import_folder(
     images, masks = _keep(images, used), _keep(masks, used)
     _check_alpha(masks)
     masks = choose_palette_reading(masks)
-    _check_values(masks, data.values())
+    _check_values(masks, read_legend(data))
     white = apply_white(images.values(), data.reading)
     masks, turned = match_orientation(images, masks, data.reading.orientation)
     write_json(folder / READING_FILE, {"white": white, "image_alpha": data.reading.image_alpha})
     how_read = [*_describe_reading(images, masks, used), _describe_white(images, used, white, data.reading.white)]
-    changed = [*_describe_changed(masks), *turned]
+    changed = [
+        _describe_pixels(NEAREST, {name: mask.changed for name, mask in masks.items()}, "data.masks.values"),
+        _describe_pixels(LEFT_VOID, {name: mask.void for name, mask in masks.items()}, "data.masks.void"),
+        *turned,
+    ]
     left_out.append(Decision("Pictures in formats that aren't read, left out", found.unread, "data.mismatches"))
     return labels.table, [*how_read, *changed, *left_out, *renamed, _describe_formulas(images), *labels.decisions]
 
@@ -131,18 +140,23 @@ def _check_alpha(masks: dict[str, Converted]) -> None:
         )
 
 
-def _check_values(masks: dict[str, Converted], values: list[int]) -> None:
+def _check_values(masks: dict[str, Converted], legend: Legend) -> None:
     undeclared = [mask for mask in masks.values() if mask.undeclared]
     unknown = sorted(set().union(*(mask.undeclared for mask in undeclared)))
     if unknown:
-        shown = ", ".join(map(str, unknown[:20])) + ", …" * (len(unknown) > 20)
-        remedy = "Add the values to data.classes"
+        shown = ", ".join(map(legend.describe, unknown[:20])) + ", …" * (len(unknown) > 20)
+        declared = ", ".join(map(legend.describe, legend.values))
+        remedy = "Add the values to data.classes, or to data.masks.void if their class is unknown"
+        lowest, highest = min(legend.values), max(legend.values)
+        blurred = "set data.masks.values to nearest if JPEG or resizing has blurred the masks"
         # Few values are probably classes. As the nearest class, they could all become background.
-        if sum(values[0] < value < values[-1] for value in unknown) > len(values):
-            remedy += ", or set data.masks.values to nearest if JPEG or resizing has blurred the masks"
+        if legend.one_class:
+            remedy = f"S{blurred[1:]}"
+        elif sum(legend.are_colors or lowest < value < highest for value in unknown) > len(legend.values):
+            remedy += f", or {blurred}"
         raise UserError(
             f"{len(undeclared)} mask(s) contain undeclared values: {shown} in "
-            f"{first_ten(mask.name for mask in undeclared)}. data.classes has {', '.join(map(str, values))}. {remedy}."
+            f"{first_ten(mask.name for mask in undeclared)}. Declared are {declared}. {remedy}."
         )
 
 
@@ -155,12 +169,11 @@ def _describe_reading(images: dict[str, Converted], masks: dict[str, Converted],
     return [Decision(decision, list(ids[decision, parameter]), parameter) for decision, parameter in sorted(ids)]
 
 
-def _describe_changed(masks: dict[str, Converted]) -> list[Decision]:
-    """Return the decision about values between those of classes, with the share of pixels that had them."""
-    shares = {image_id: mask.changed for image_id, mask in masks.items() if mask.changed}
-    share = sum(shares.values()) / max(len(shares), 1)
-    text = f"Masks with values between those of classes, read as the nearest class ({share:.2%} of their pixels)"
-    return [Decision(text, list(shares), "data.masks.values")]
+def _describe_pixels(text: str, shares: dict[str, float], parameter: str) -> Decision:
+    """Return a decision about a share of the pixels in each mask."""
+    ids = [image_id for image_id, share in shares.items() if share]
+    mean = sum(shares[image_id] for image_id in ids) / max(len(ids), 1)
+    return Decision(f"{text} ({mean:.2%} of their pixels)", ids, parameter)
 
 
 def _describe_formulas(images: dict[str, Converted]) -> Decision:

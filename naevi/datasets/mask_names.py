@@ -10,9 +10,13 @@ from naevi.datasets.conversion import Converted, Files, delete_png
 from naevi.datasets.decoding import Note
 from naevi.datasets.layout import Key, safe_name
 from naevi.errors import UserError, first_ten
-from naevi.images import read_mask, write_mask
+from naevi.images import VOID, Pixels, is_foreground, read_mask, write_mask
 
 JOINED = Note("Images with several masks, which are joined", "data.masks.several")
+OVERLAPPING = Note(
+    "Images whose masks give a pixel different classes, of which the one with the highest value counts",
+    "data.masks.several",
+)
 # For masks without a `matching`, such as those that `naevi validate` gets: of image x, x_segmentation, x_mask_1, …
 ENDING = re.compile(r"(?<=.)_(segmentation|mask|lesion)(_\d+)?$", re.IGNORECASE)
 
@@ -21,10 +25,9 @@ def assign_masks(found: Files, several: str, owners: Mapping[str, str]) -> Files
     """Return the files with each mask by the key of its image.
 
     `owners` has the name of each mask's image by the name of the mask. Those of other masks are found by their names.
-    Several masks of one image are joined if `several` is union: a pixel has the class that any of them gives it.
+    Several masks of one image are duplicates if `several` is refuse. Otherwise they are joined, see `join_classes`.
 
-    Raises UserError if they differ in size, or give a pixel different classes. If `several` is refuse, they are
-    duplicates.
+    Raises UserError if they differ in size.
     """
     names, keys = {name for _, name in found.images}, {image.name: key for key, image in found.images.items()}
     by_image: dict[Key, list[Converted]] = {}
@@ -34,7 +37,7 @@ def assign_masks(found: Files, several: str, owners: Mapping[str, str]) -> Files
     joined = {key: masks for key, masks in by_image.items() if len(masks) > 1}
     if several == "refuse":
         duplicates = [" and ".join(mask.name for mask in masks) for masks in joined.values()]
-        found.duplicates.extend(f"{text} (or set data.masks.several to union)" for text in duplicates)
+        found.duplicates.extend(f"{text} (or set data.masks.several to union or classes)" for text in duplicates)
     else:
         by_image |= {key: [_join(masks)] for key, masks in joined.items()}
     return found._replace(masks={key: masks[0] for key, masks in by_image.items()})
@@ -58,17 +61,24 @@ def _join(masks: list[Converted]) -> Converted:
             f"The masks of one image must have the same size to be joined, but these differ: "
             f"{first_ten(mask.name for mask in masks)}. Remove some of them."
         )
-    classes = read_mask(first.path)
+    classes, overlap = read_mask(first.path), False
     for mask in others:
         more = read_mask(mask.path)
-        if ((classes > 0) & (more > 0) & (classes != more)).any():
-            raise UserError(f"{first.name} and {mask.name} give a pixel different classes. Remove one of them.")
-        classes = np.maximum(classes, more)
+        overlap |= bool((is_foreground(classes) & is_foreground(more) & (classes != more)).any())
+        classes = join_classes(classes, more)
         delete_png(mask)
     write_mask(first.path, np.ascontiguousarray(classes))
     return first._replace(
-        notes=[*sorted({note for mask in masks for note in mask.notes}), JOINED],
+        notes=[*sorted({note for mask in masks for note in mask.notes}), JOINED, *[OVERLAPPING] * overlap],
         undeclared=tuple(sorted({value for mask in masks for value in mask.undeclared})),
         one_value=False,
         changed=max(mask.changed for mask in masks),
+        void=float((classes == VOID).mean()),
     )
+
+
+def join_classes(first: Pixels, second: Pixels) -> Pixels:
+    """Return the union of two masks (H, W). The higher class index wins, then VOID, then the background."""
+    joined = np.where(second == VOID, first, np.where(first == VOID, second, np.maximum(first, second)))
+    void = (first == VOID) | (second == VOID)
+    return np.where(void & (joined == 0), np.uint8(VOID), joined)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.decoding import Note, OpenedFile, open_file, set_orientation
 from naevi.datasets.depth import FULL, color_and_alpha
-from naevi.images import MaskValues, Pixels, undeclared_values, values_to_classes
+from naevi.datasets.legend import Legend, to_black_and_white, to_colors
+from naevi.images import MaskValues, Pixels
 
+IN_COLOR = "is in color"
 ALPHA_USED = Note("Masks read from their alpha channel", "data.reading.mask_alpha")
 ALPHA_IGNORED = Note("Masks with transparent pixels, whose alpha channel is ignored", "data.reading.mask_alpha")
 
@@ -35,50 +37,38 @@ class Candidate(NamedTuple):
     by_index: bool = False  # whether the values are palette indices
 
 
-def read_mask_values(source: Path | bytes, name: str, values: list[int], reading: ReadingConfig) -> DecodedMask:
-    """Return the pixel values of a mask: gray levels, palette indices, or its alpha channel (0..255).
+def read_mask_values(source: Path | bytes, name: str, legend: Legend, reading: ReadingConfig) -> DecodedMask:
+    """Return the pixel values of a mask: gray levels, palette indices, colors, or its alpha channel (0..255).
 
-    `values` has the declared value of each class. A mask with a palette is read by its gray levels if all of them are
-    declared, otherwise by its indices. A mask may lack some colors of the palette that other masks use, so the choice
-    can differ between masks. `conversion.choose_palette_reading` makes them agree. Messages use `name`.
+    They are colors if the legend has colors, and black and white if it has one class. With gray levels in the legend, a
+    mask with a palette is read by its gray levels if all of them are declared, otherwise by its indices. A mask may
+    lack some colors of the palette that other masks use, so the choice can differ between masks.
+    `conversion.choose_palette_reading` makes them agree. Messages use `name`.
 
-    Raises UserError as `decoding.read_image` does, if the mask is in color, if a value doesn't fit into 16 bits, and if
-    colors and alpha channel are different masks.
+    Raises UserError as `decoding.read_image` does, if the mask is in color and the legend isn't, if a value doesn't fit
+    into 16 bits, and if colors and alpha channel are different masks.
     """
     with open_file(source, name, reading) as opened:
         pixels, alpha = _color_and_alpha(opened)
-        mask, one_value, notes = _read_colors(opened, pixels, values), False, opened.notes
-        indices = _other_indices(opened, mask, values)
+        mask, one_value, notes = _read_colors(opened, pixels, legend), False, opened.notes
+        indices = _other_indices(opened, mask, legend)
         if alpha is not None:
             by_alpha = Candidate(alpha, "", _varies(alpha))
-            mask, one_value, note = _choose(mask, by_alpha, values, reading.mask_alpha)
+            mask, one_value, note = _choose(mask, by_alpha, legend, reading.mask_alpha)
             notes = notes + ([note] if note else [])
             indices = None if mask is by_alpha else indices
         if mask.problem:
-            raise ValueError(f"a mask must be gray or have a palette, but this one {mask.problem}")
+            remedy = '. Declare colors in data.classes, such as "#ff0000"' * (mask.problem == IN_COLOR)
+            raise ValueError(f"a mask must be gray or have a palette, but this one {mask.problem}{remedy}")
         lowest, highest = mask.values.min(), mask.values.max()
-        if lowest < 0 or highest > FULL:
+        if (lowest < 0 or highest > FULL) and not legend.are_colors:
             raise ValueError(f"mask values must be between 0 and 65535, but these are {lowest} to {highest}")
 
         def upright(pixels: NDArray[Any]) -> MaskValues:
-            return set_orientation(pixels.astype(np.uint16), opened, reading)
+            return set_orientation(pixels.astype(np.uint32 if legend.are_colors else np.uint16), opened, reading)
 
         other = None if indices is None else upright(indices)
         return DecodedMask(upright(mask.values), opened.tag, one_value, notes, mask.by_index, other)
-
-
-def nearest_values(mask_values: MaskValues, values: list[int]) -> MaskValues:
-    """Return a mask (H, W) in which values between two of `values` (rising) become the nearest of them.
-
-    In the middle of two, it is the lower one. Values outside their range stay.
-    """
-    table = np.arange(FULL + 1, dtype=np.uint16)
-    between = np.arange(values[0], values[-1] + 1)
-    above = np.searchsorted(values, between)
-    lower, upper = np.take(values, np.maximum(above - 1, 0)), np.take(values, above)
-    table[between] = np.where(between - lower <= upper - between, lower, upper)
-    nearest: MaskValues = table[mask_values]
-    return nearest
 
 
 def _color_and_alpha(opened: OpenedFile) -> tuple[NDArray[Any], Pixels | None]:
@@ -90,13 +80,18 @@ def _color_and_alpha(opened: OpenedFile) -> tuple[NDArray[Any], Pixels | None]:
     return np.asarray(image.convert("RGB")), alpha
 
 
-def _read_colors(opened: OpenedFile, pixels: NDArray[Any], values: list[int]) -> Candidate:
+def _read_colors(opened: OpenedFile, pixels: NDArray[Any], legend: Legend) -> Candidate:
     """Return the mask in the colors (H, W, 1 or 3) or palette indices of a file."""
+    if legend.are_colors:
+        problem = "has more than 8 bits per channel, and data.classes has colors" * (opened.deep is not None)
+        return Candidate(pixels[..., 0] if problem else to_colors(pixels), problem, _varies(pixels))
+    if legend.one_class:
+        return Candidate(to_black_and_white(pixels), "", _varies(pixels))
     gray, is_colored = pixels[..., 0], bool((pixels != pixels[..., :1]).any())
     indices = _palette_indices(opened)
-    if indices is not None and (is_colored or undeclared_values(gray, values)):
+    if indices is not None and (is_colored or legend.undeclared(gray)):
         return Candidate(indices, "", _varies(indices), by_index=True)
-    problem = "is in color" * is_colored or "has floating-point pixels" * (gray.dtype.kind == "f")
+    problem = IN_COLOR * is_colored or "has floating-point pixels" * (gray.dtype.kind == "f")
     return Candidate(gray, problem, _varies(pixels))
 
 
@@ -108,13 +103,13 @@ def _palette_indices(opened: OpenedFile) -> Pixels | None:
     return indices if indices.ndim == 2 else indices[..., 0]
 
 
-def _other_indices(opened: OpenedFile, mask: Candidate, values: list[int]) -> Pixels | None:
+def _other_indices(opened: OpenedFile, mask: Candidate, legend: Legend) -> Pixels | None:
     """Return the palette indices of a mask that is read by gray levels, if they are another mask."""
     indices = _palette_indices(opened)
-    if indices is None or mask.by_index:
+    if indices is None or mask.by_index or legend.are_colors or legend.one_class:
         return None
-    classes = _classes(Candidate(indices, "", _varies(indices)), values)
-    return indices if classes and classes != _classes(mask, values) else None
+    classes = _classes(Candidate(indices, "", _varies(indices)), legend)
+    return indices if classes and classes != _classes(mask, legend) else None
 
 
 def _varies(pixels: NDArray[Any]) -> bool:
@@ -122,7 +117,7 @@ def _varies(pixels: NDArray[Any]) -> bool:
 
 
 def _choose(
-    by_color: Candidate, by_alpha: Candidate, values: list[int], setting: str
+    by_color: Candidate, by_alpha: Candidate, legend: Legend, setting: str
 ) -> tuple[Candidate, bool, Note | None]:
     """Return the colors or the alpha channel as the mask, `DecodedMask.one_value`, and a note if there is one.
 
@@ -132,7 +127,7 @@ def _choose(
         return by_alpha, False, ALPHA_USED
     if setting == "ignore":
         return by_color, False, ALPHA_IGNORED if by_alpha.values.min() < 255 else None
-    color_classes, alpha_classes = _classes(by_color, values), _classes(by_alpha, values)
+    color_classes, alpha_classes = _classes(by_color, legend), _classes(by_alpha, legend)
     # Colors with declared values are the mask if the alpha channel has others, such as 255 among classes 0, 1, 2.
     differ = color_classes != alpha_classes and bool(alpha_classes)
     if by_alpha.values.min() == 255:  # an opaque file
@@ -146,11 +141,12 @@ def _choose(
     return by_color, False, None
 
 
-def _classes(mask: Candidate, values: list[int]) -> bytes:
+def _classes(mask: Candidate, legend: Legend) -> bytes:
     """Return the class of each pixel as a byte; empty if a value is undeclared."""
-    if mask.problem or mask.values.min() < 0 or mask.values.max() > FULL or undeclared_values(mask.values, values):
+    too_large = mask.values.min() < 0 or (mask.values.max() > FULL and not legend.are_colors)
+    if mask.problem or too_large or legend.undeclared(mask.values):
         return b""
-    return values_to_classes(mask.values.astype(np.uint16), values).tobytes()
+    return legend.to_classes(mask.values.astype(np.uint32 if legend.are_colors else np.uint16)).tobytes()
 
 
 def _describe(mask: Candidate, classes: bytes) -> str:

@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from naevi.config import PLACEHOLDER
 from naevi.datasets.layout import part_of, safe_name, stem
 
 # Folders of images and of masks.
 IMAGES = r"(?:images?|imgs?|inputs?|originals?|photos|photographs|pictures|training_images|jpegimages|leftimg8bit)"
 MASKS = (
     r"(?:masks?|labels?|annotations?|trimaps|ground[ _]?truths?|gt|gtfine|manual|segmentations?"
-    r"|segmentationclass(?:aug)?)"
+    r"|segmentationclass(?:aug)?<classes>)"
 )
 # What may follow the name of an image in the name of its mask.
-ENDING = r"[ _-](?:masks?|segmentation|seg|lesion|labels?|gt|anno|annotation|matte)(?:[ _-]?\d+)?"
+ENDING = r"[ _-](?:masks?|segmentation|seg|lesion|labels?|gt|anno|annotation|matte<classes>)(?:[ _-]?\d+)?"
+CLASSES = "<classes>"  # in these expressions: becomes the names of classes if each class has its own masks
 ABOVE, BELOW = r"(?P<above>.*/|)", rf"(?P<below>(?!(?:.*/)?(?:{IMAGES}|{MASKS})/).+)"
 # Pictures beside images that are neither images nor masks: of ISIC, PH2, VOC, Cityscapes, and of a second annotator.
 COMPANIONS = re.compile(r".*_superpixels|.*_roi/.*|(.*/)?SegmentationObject/.*|.*_instanceIds|.*_2ndHO", re.IGNORECASE)
@@ -106,15 +108,16 @@ class Matching(NamedTuple):
     owners: dict[str, str]  # the path of the image of each mask by the mask's path, "" without an image
 
 
-def match_pictures(paths: Sequence[str]) -> Matching:
+def match_pictures(paths: Sequence[str], classes: Sequence[str] = (), layouts: Sequence[Layout] = LAYOUTS) -> Matching:
     """Return the images and masks among pictures, in the layout that gives the most images a mask.
 
-    `paths` are relative to the data set. Without any pair, the layout has two folders, images and masks.
+    `paths` are relative to the data set. `classes` are names that masks can end with, or folders of masks have. Without
+    any pair, the layout has two folders, images and masks.
     """
     used = [path for path in paths if not COMPANIONS.fullmatch(str(PurePosixPath(path).with_suffix("")))]
-    found = {layout: _apply(layout, used) for layout in LAYOUTS}
+    found = {layout: _apply(layout, used, classes) for layout in layouts}
     best = max(found, key=lambda layout: len(set(found[layout].owners.values()) - {""}))
-    if not any(found[best].owners.values()):
+    if not any(found[best].owners.values()) and DEFAULT in found:
         best = DEFAULT
     images, owners = found[best]
     return Matching(best.name, _unique_names(images), _unique_names(list(owners)), owners)
@@ -125,8 +128,30 @@ class _Applied(NamedTuple):
     owners: dict[str, str]  # see `Matching`
 
 
-def _apply(layout: Layout, paths: Sequence[str]) -> _Applied:
-    image, *masks = (re.compile(pattern, re.IGNORECASE) for pattern in (layout.image, *layout.masks))
+def pattern_layout(images: str, masks: str) -> Layout:
+    """Return the layout of two patterns, such as {patient}/{id}.jpg and {patient}/labels/{id}_*.png.
+
+    {id} or any other name in braces is a part of a path that is equal in an image and its masks, * is any text without
+    a slash, and ** any text.
+    """
+    return Layout("data.patterns", _to_expression(images), (_to_expression(masks),))
+
+
+def _to_expression(pattern: str) -> str:
+    expression, known = "", set[str]()
+    for token in re.split(rf"({PLACEHOLDER.pattern}|\*+)", pattern):
+        if PLACEHOLDER.fullmatch(token):
+            expression += f"(?P={token[1:-1]})" if token in known else f"(?P<{token[1:-1]}>[^/]+)"
+            known.add(token)
+        else:
+            expression += {"*": "[^/]*", "**": ".*"}.get(token, re.escape(token))
+    return expression
+
+
+def _apply(layout: Layout, paths: Sequence[str], classes: Sequence[str]) -> _Applied:
+    names = "".join(f"|{re.escape(name)}" for name in classes)
+    patterns = [pattern.replace(CLASSES, names) for pattern in (layout.image, *layout.masks)]
+    image, *masks = (re.compile(pattern, re.IGNORECASE) for pattern in patterns)
     of_image = {path: _groups(match) for path in paths if (match := image.fullmatch(path))}
     by_groups: dict[_Groups, list[str]] = {}
     for path, groups in of_image.items():

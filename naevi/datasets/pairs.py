@@ -1,6 +1,7 @@
 """Match images and masks by id, size and EXIF orientation."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from naevi.images import read_image, read_mask, write_mask
 from naevi.tables import Decision
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+TAKEN_AS_EMPTY = Note("Images without a mask, which is taken as empty", "data.masks.missing")
 RESIZED = Note("Masks of another size than their image, resized to it", "data.masks.sizes")
 Orientation = Literal["auto", "apply", "ignore"]
 
@@ -107,6 +109,13 @@ def resize_masks(
     return resized
 
 
+def empty_mask(image: Converted, folder: Path) -> Converted:
+    """Write a mask of background into folder/masks for an image without one, and return it."""
+    path = folder / "masks" / image.path.name
+    write_mask(path, np.zeros(image.size, np.uint8))
+    return Converted(image.name, path, image.size, image.tag, [TAKEN_AS_EMPTY])
+
+
 def _has_aspect(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     """Return whether the size of a mask is that of its image, scaled, within a pixel of the smaller of the two."""
     long, short = (0, 1) if image[0] > image[1] else (1, 0)
@@ -148,7 +157,9 @@ def _refuse_unmatched(images: Collection[str], masks: Collection[str]) -> None:
     if unmatched := describe_unmatched({"mask": masks, "image": images}):
         raise UserError(
             f"{unmatched}. A mask in masks/ must have the name of its image in images/. The formats may differ, and "
-            "_segmentation, _mask or _lesion may follow the name. Rename them, or set data.mismatches to leave-out."
+            "_segmentation, _mask or _lesion may follow the name. Rename them, set data.patterns, or set "
+            "data.mismatches to leave-out. If an image without a mask shows only background, set data.masks.missing "
+            "to empty."
         )
 
 

@@ -16,9 +16,10 @@ from naevi.datasets.archives import list_files, read_files
 from naevi.datasets.folder import import_folder, is_picture, is_table
 from naevi.datasets.layout import safe_name
 from naevi.datasets.locate import find_own_images, find_source
-from naevi.datasets.matching import USUAL_LAYOUT, match_pictures
+from naevi.datasets.matching import USUAL_LAYOUT, Matching, match_pictures, pattern_layout
 from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file
 from naevi.datasets.synthetic import synthetic_image
+from naevi.errors import UserError, first_ten
 from naevi.files import atomic_folder, write_csv
 from naevi.images import write_image, write_mask
 from naevi.progress import progress
@@ -71,7 +72,7 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
         return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
 
     names = [inside(name) for name in list_files(source)]
-    matching = match_pictures([name for name in names if is_picture(name)])
+    matching = match_images_and_masks([name for name in names if is_picture(name)], data)
     roles = dict.fromkeys(filter(is_table, names), "labels")
     roles |= dict.fromkeys(matching.images, "images") | dict.fromkeys(matching.masks, "masks")
     logger.info("Read as %s: %d images, %d masks.", matching.layout, len(matching.images), len(matching.masks))
@@ -82,6 +83,23 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
     layout = [] if matching.layout == USUAL_LAYOUT else list(matching.images.values())
     found = Decision(f"Images and masks told apart by the layout: {matching.layout}", layout, "data.path")
     return labels, [found, *decisions, Decision(NOT_USED, unused, "data.path")]
+
+
+def match_images_and_masks(paths: list[str], data: DataConfig) -> Matching:
+    """Return the images and masks among pictures, by the patterns of params.yaml or the layout that fits best.
+
+    Raises UserError if there are patterns and none of the paths is that of an image.
+    """
+    classes = data.names()[1:] if data.masks.several == "classes" else []
+    if data.patterns.images == "auto":
+        return match_pictures(paths, classes)
+    matching = match_pictures(paths, classes, [pattern_layout(data.patterns.images, data.patterns.masks)])
+    if not matching.images:
+        raise UserError(
+            f"data.patterns.images {data.patterns.images} fits none of the {len(paths)} pictures: {first_ten(paths)}. "
+            "Change it, or set both patterns to auto."
+        )
+    return matching
 
 
 def printable(name: str) -> str:

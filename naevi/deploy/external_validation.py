@@ -16,6 +16,7 @@ from naevi.config import (
     RuntimeConfig,
     Section,
     TrainConfig,
+    class_names,
     flatten,
     nest,
     parse_section,
@@ -49,8 +50,10 @@ PARAMETERS = {
     "data.extra_rows": "ignore",
     "data.repeated_rows": "refuse",
     "data.masks.values": "refuse",
+    "data.masks.void": [],
     "data.masks.sizes": "resize",
     "data.masks.several": "refuse",
+    "data.masks.missing": "mismatch",
     "data.reading.orientation": "auto",
     "data.reading.mask_alpha": "auto",
     "data.reading.pages": "refuse",
@@ -147,6 +150,7 @@ def _validation_config(description: dict[str, Any], settings: PredictorSettings,
             "source": "folder",
             "path": "images",
             "name": "own images",
+            "patterns": {"images": "auto", "masks": "auto"},  # the user names both folders
             "split_folders": "ignore",
             "reading": settings.model_dump(include=set(TrainingReading.model_fields)),
             "phantoms": PhantomsConfig.model_construct(),  # type: ignore[call-arg]  # it isn't used
@@ -160,7 +164,7 @@ def _validation_config(description: dict[str, Any], settings: PredictorSettings,
     }
     parsed = parse_section(ValidationConfig, nest(flatten(fixed) | parameters), "--set-param")
     values = parsed.data.values()
-    if parsed.data.names() != sorted(classes, key=classes.__getitem__) or len(set(values)) < len(values):
+    if parsed.data.names() != class_names(classes) or len(set(values)) < len(values):
         raise UserError(
             f"--set-param gives the classes the values {parsed.data.classes}. Each class needs a value of its own, in "
             f"the order of the model's values {classes}."

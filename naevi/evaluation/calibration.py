@@ -16,13 +16,13 @@ CENTERS = (np.arange(N_BINS) + 0.5) / N_BINS
 
 
 def count_by_probability(probability: NDArray[np.float32], area: NDArray[np.bool_]) -> Counts:
-    """Return the pixels outside and inside an area (H, W) by probability (H, W), int64 (2, N_BINS)."""
+    """Return the pixels outside and inside an area by probability, of one shape, int64 (2, N_BINS)."""
     bins = np.minimum((probability * N_BINS).astype(np.int64), N_BINS - 1) + N_BINS * area
     return np.bincount(bins.ravel(), minlength=2 * N_BINS).reshape(2, N_BINS)
 
 
 def brier_score(probability: NDArray[np.float32], area: NDArray[np.bool_]) -> float:
-    """Return the mean squared difference of probability and truth over an image: 0 is best, .25 chance."""
+    """Return the mean squared difference of probability and truth over pixels: 0 is best, .25 chance."""
     return float(np.square(probability - area, dtype=np.float64).mean())
 
 

@@ -11,7 +11,7 @@ from naevi.dataset import load_images
 from naevi.evaluation.calibration import Counts, brier_score, count_by_probability, dice_confidence
 from naevi.evaluation.summary import ALL_SCORES
 from naevi.evaluation.surface_distance import SURFACE_SCORES, surface_distances
-from naevi.images import read_mask, write_mask
+from naevi.images import VOID, read_mask, write_mask
 from naevi.inference.postprocessing import resize_probabilities, to_mask
 from naevi.inference.segmenter import Segmenter
 from naevi.metrics import confusion_counts, overlap_scores
@@ -38,6 +38,8 @@ def score_images(segmenter: Segmenter, workspace: Workspace, ids: list[str], *, 
 
     With `keep`, predictions are written to that folder and surface distances are computed. Columns of rows: image_id,
     class, those of `confusion_counts` and `overlap_scores`, brier, confidence and, with `keep`, SURFACE_SCORES.
+
+    VOID pixels of masks are in no score. For surface distances, nothing is predicted there.
 
     With more than two classes, a class that is neither in the mask nor in the prediction has no score, so all of them
     are NaN. Confidence is computed without the mask: it is NaN for a class that is not predicted. If no class is
@@ -77,16 +79,16 @@ def _score_image(
         write_mask(keep / f"{image_id}.png", prediction)
     names = segmenter.names
     counts = confusion_counts(mask[None], prediction[None], classes=len(names))
-    more, pixels = [], []
+    more, pixels, known = [], [], mask != VOID
     # With two classes there is only the foreground's probability.
     for class_index, class_probability in enumerate(native.numpy()[-(len(names) - 1) :], start=1):
-        area, predicted = mask == class_index, prediction == class_index
-        pixels.append(count_by_probability(class_probability, area))
+        area, predicted = mask == class_index, (prediction == class_index) & known
+        pixels.append(count_by_probability(class_probability[known], area[known]))
         more.append(
             {
                 "class": names[class_index],
-                "brier": brier_score(class_probability, area),
-                "confidence": dice_confidence(class_probability, predicted),
+                "brier": brier_score(class_probability[known], area[known]),
+                "confidence": dice_confidence(class_probability, prediction == class_index),
             }
             | (surface_distances(area, predicted) if keep else {})
         )

@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 from naevi.config import DataConfig, PreprocessConfig
 from naevi.errors import UserError, first_ten
 from naevi.files import atomic_folder, write_csv
-from naevi.images import Pixels, pixel_sha256, read_image, read_mask, resize_image, resize_mask, write_image, write_mask
+from naevi.images import (
+    VOID,
+    Pixels,
+    is_foreground,
+    pixel_sha256,
+    read_image,
+    read_mask,
+    resize_image,
+    resize_mask,
+    write_image,
+    write_mask,
+)
 from naevi.preprocessing import vanished
 from naevi.preprocessing.near_duplicates import find_chains, find_near_duplicates, group_images
 from naevi.preprocessing.thumbnails import thumbnail
@@ -67,7 +78,8 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
     group            shared by images that must stay in one part: near-duplicates and groups in labels.csv
     split or fold    if labels.csv has the column
     height, width    native size in px
-    lesion_fraction  fraction of the native frame that isn't background, 0..1; 0 only if the mask is empty
+    lesion_fraction  fraction of the native pixels that isn't background, 0..1; 0 only if the mask is empty. VOID pixels
+                     aren't counted
     touches_frame    whether the lesion reaches the border
     dark_corners     0..4, as a dermatoscope causes them
     sha256           of the prepared image and mask
@@ -131,15 +143,18 @@ def _prepare_image(raw: Path, prepared: Path, image_id: str, *, size: int, names
             f"An image and its mask must have the same size. {image_id} is {image.shape[1]}x{image.shape[0]} px, "
             f"its mask {width}x{height} px. Fix them or remove them."
         )
-    small_image, small_mask = resize_image(image, size), resize_mask(mask, (size, size), len(names))
+    small_image, small_mask = resize_image(image, size), resize_mask(mask, (size, size))
     write_image(prepared / "images" / f"{image_id}.png", small_image)
     write_mask(prepared / "masks" / f"{image_id}.png", small_mask)
+    foreground, known = is_foreground(mask), int(np.count_nonzero(mask != VOID))
     row = {
         "image_id": image_id,
         "height": height,
         "width": width,
-        "lesion_fraction": max(round(np.count_nonzero(mask) / mask.size, 6), SMALLEST_FRACTION * mask.any()),
-        "touches_frame": bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
+        "lesion_fraction": max(
+            round(np.count_nonzero(foreground) / max(known, 1), 6), SMALLEST_FRACTION * foreground.any()
+        ),
+        "touches_frame": bool(foreground[[0, -1]].any() or foreground[:, [0, -1]].any()),
         "dark_corners": _dark_corners(small_image),
         "sha256": _sha256_of_both(small_image, small_mask),
     }

@@ -30,7 +30,7 @@ def small_lesions(image_id: str, mask: Pixels, small_mask: Pixels, names: list[s
             continue
         largest, left = _largest_region(area), int(np.count_nonzero(small_mask == class_index))
         if _is_small(largest * small_mask.size / mask.size, left):
-            needed = _size_needed(mask, class_index, largest, len(names), above=len(small_mask))
+            needed = _size_needed(mask, class_index, largest, above=len(small_mask))
             row = {"pixels": largest, "pixels_at_size": left, "size_needed": needed}
             rows.append({"image_id": image_id, "class": name} | row)
     return rows
@@ -46,13 +46,13 @@ def _largest_region(area: Any) -> int:
     return int(np.bincount(numbers.ravel(), minlength=count + 1)[1:].max())
 
 
-def _size_needed(mask: Pixels, class_index: int, largest: int, classes: int, above: int) -> int:
+def _size_needed(mask: Pixels, class_index: int, largest: int, above: int) -> int:
     """Return `size_needed` of `small_lesions`. A thin lesion needs more than its area tells."""
     if largest < MIN_PIXELS:
         return 0
 
     def is_enough(size: int) -> bool:
-        left = int(np.count_nonzero(resize_mask(mask, (size, size), classes) == class_index))
+        left = int(np.count_nonzero(resize_mask(mask, (size, size)) == class_index))
         return not _is_small(largest * size * size / mask.size, left)
 
     sizes = range(above - above % SIZE_STEP + SIZE_STEP, MAX_SIZE + 1, SIZE_STEP)

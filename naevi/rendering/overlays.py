@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from naevi.images import Pixels, resize_mask
+from naevi.images import VOID, Pixels, resize_mask
 from naevi.rendering.colors import BLUE, GREEN, YELLOW
 
 # Color and opacity by outcome. Errors are filled and the correct area is only outlined, so that errors stand out and
@@ -20,9 +20,11 @@ LINE_WIDTH_PX = 2
 def draw_overlay(image: Pixels, mask: Pixels, prediction: Pixels) -> Pixels:
     """Return the image, uint8 (H, W, 3), with found areas outlined, missed and false areas filled.
 
-    Mask and prediction are class indices, uint8 (H, W). A pixel of the wrong class counts as missed. Each area has an
-    outline of LINE_WIDTH_PX inside its edge, except along the frame.
+    Mask and prediction are class indices, uint8 (H, W). A pixel of the wrong class counts as missed, and nothing is
+    drawn where the mask is VOID. Each area has an outline of LINE_WIDTH_PX inside its edge, except along the frame.
     """
+    prediction = np.where(mask == VOID, 0, prediction)
+    mask = np.where(mask == VOID, 0, mask)
     foreground, correct = mask > 0, mask == prediction
     areas = {"found": foreground & correct, "missed": foreground & ~correct, "false": ~foreground & ~correct}
     picture, levels = image.copy(), np.arange(256, dtype=np.float32)
@@ -49,7 +51,7 @@ def shrink_image(image: Pixels) -> Pixels:
 
 def shrink_mask(mask: Pixels) -> Pixels:
     """Return the class indices, uint8 (H, W), no wider than MAX_WIDTH_PX."""
-    return resize_mask(mask, _shrunk_size(mask), int(mask.max()) + 1)
+    return resize_mask(mask, _shrunk_size(mask))
 
 
 def _shrunk_size(pixels: Pixels) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def _image(row: dict[Any, Any], prepared: Path, rank: int) -> dict[str, Any]:
         "width": width,
         "height": height,
         "image": to_data_uri(np.asarray(shown), lines=False),
-        "paths": outline_paths(resize_mask(mask, (width, height), int(mask.max()) + 1) if mask.any() else mask),
+        "paths": outline_paths(resize_mask(mask, (width, height)) if mask.any() else mask),
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from naevi.images import Pixels, read_image, read_mask, resize_image, resize_mask
+from naevi.images import Pixels, is_foreground, read_image, read_mask, resize_image, resize_mask
 from naevi.progress import progress
 from naevi.review import reasons
 from naevi.review.evidence import TURNS
@@ -102,8 +102,8 @@ def read_small(prepared: Path, ids: list[str]) -> tuple[Pixels, NDArray[np.bool_
 
     def read(row: int) -> None:
         images[row] = resize_image(read_image(prepared / "images" / f"{ids[row]}.png"), SIDE)
-        mask = (read_mask(prepared / "masks" / f"{ids[row]}.png") > 0).astype(np.uint8)
-        foreground[row] = resize_mask(mask, (SIDE, SIDE), 2) > 0
+        mask = is_foreground(read_mask(prepared / "masks" / f"{ids[row]}.png")).astype(np.uint8)
+        foreground[row] = resize_mask(mask, (SIDE, SIDE)) > 0
 
     with ThreadPoolExecutor() as pool:
         for _ in progress(pool.map(read, range(len(ids))), total=len(ids), label="review", unit="images"):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from naevi.config import AugmentConfig
+from naevi.images import VOID
 
 MAX_HAIRS = 20  # the upper bound of train.augment.hairs
 CONTROL_POINTS = 4  # of the elastic field, per side
@@ -30,12 +31,12 @@ def draw_random_numbers(ids: list[str], *, seed: int, epoch: int) -> Tensor:
 
 
 def augment(
-    images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfig, *, classes: int
+    images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfig, *, classes: int, void: bool
 ) -> tuple[Tensor, Tensor]:
     """Return augmented images, float32 (N, 3, H, H) in 0..1, and masks, (N, 1, H, H) of class indices.
 
-    `draws` are random numbers, (N, N_DRAWS) in [0, 1). Outside the frame the image is mirrored. Without any active
-    setting nothing changes.
+    `void` tells whether masks can have VOID pixels. `draws` are random numbers, (N, N_DRAWS) in [0, 1). Outside the
+    frame the image is mirrored. Without any active setting nothing changes.
     """
     if not any(settings.model_dump().values()):
         return images, masks
@@ -43,7 +44,7 @@ def augment(
     grid = functional.affine_grid(_geometry(geometry, settings), list(images.shape), align_corners=False)
     if settings.elastic:
         grid = grid + _elastic(_to_signed(elastic), images.shape[-1], settings)
-    planes = [(masks == class_index).float() for class_index in range(1, classes)]
+    planes = [(masks == class_index).float() for class_index in [*range(1, classes), *[VOID] * void]]
     both = torch.cat([images, *planes], dim=1)
     both = functional.grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     images = _color(both[:, :3], _to_signed(color), settings)
@@ -51,7 +52,8 @@ def augment(
         images = _vignette(images, vignette, settings)
     if settings.hairs:
         images = _hairs(images, hairs, settings)
-    return images, _to_class_map(both[:, 3:])
+    masks = _to_class_map(both[:, 3:])
+    return images, masks.where(masks < classes, VOID) if void else masks
 
 
 def _to_signed(draws: Tensor) -> Tensor:
@@ -59,7 +61,10 @@ def _to_signed(draws: Tensor) -> Tensor:
 
 
 def _to_class_map(planes: Tensor) -> Tensor:
-    """Return each pixel's class, int64 (N, 1, H, W), for the shares (N, K - 1, H, W) of the foreground classes."""
+    """Return each pixel's class, int64 (N, 1, H, W), for the shares (N, K - 1, H, W) of the foreground classes.
+
+    If they also have the share of VOID as their last, its index is K.
+    """
     background = 1 - planes.sum(dim=1, keepdim=True)
     shares = torch.cat([planes, background], dim=1)  # last, so that it loses a tie
     # Not argmax, which takes 90 ms on a CPU; max takes 1.4 ms.

@@ -89,10 +89,11 @@ def set_up_training(
     average = WeightAverage(network, settings.average)
     optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
-    loss_function = build_loss(settings.loss)
+    void = images.has_void()
+    loss_function = build_loss(settings.loss, void=void)
 
     def forward_backward(batch: Tensor, masks: Tensor, random_numbers: Tensor, weight: Tensor) -> Tensor:
-        batch, masks = augment(batch, masks, random_numbers, settings.augment, classes=images.classes)
+        batch, masks = augment(batch, masks, random_numbers, settings.augment, classes=images.classes, void=void)
         with compute.autocast(), fast_depthwise(compute):
             logits = parallel(batch.contiguous(memory_format=torch.channels_last))
         loss = loss_function(logits, masks) * weight

@@ -124,7 +124,8 @@ def test_images_without_masks_and_masks_without_images_are_listed(error_message:
     unmatched = [pair(name)[0] for name in "ca"] + [pair("b_mask")[1]]
     rule = (
         "A mask in masks/ must have the name of its image in images/. The formats may differ, and _segmentation, _mask "
-        "or _lesion may follow the name. Rename them, or set data.mismatches to leave-out."
+        "or _lesion may follow the name. Rename them, set data.patterns, or set data.mismatches to leave-out. If an "
+        "image without a mask shows only background, set data.masks.missing to empty."
     )
 
     assert error_message(*unmatched, *pair("d")) == f"There is no mask for a, c and no image for b. {rule}"
@@ -145,7 +146,7 @@ def test_duplicate_files_are_listed(error_message: ErrorMessage) -> None:
 
     assert error_message(*duplicates) == (
         "Each image and each mask must be one file. Keep one of images/a.png and more/images/a.jpg, two files "
-        "labels.csv, masks/a.png and masks/a_mask.png (or set data.masks.several to union)."
+        "labels.csv, masks/a.png and masks/a_mask.png (or set data.masks.several to union or classes)."
     )
 
 
@@ -164,7 +165,8 @@ def test_files_that_are_not_images_are_listed(error_message: ErrorMessage) -> No
         "leave-out.",
         f"  images/text.jpg can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}.",
         r"  'images/line\nbreak.png' has an unprintable character in its name. Rename it.",
-        "  masks/red.png can't be read as an image: a mask must be gray or have a palette, but this one is in color.",
+        "  masks/red.png can't be read as an image: a mask must be gray or have a palette, but this one is in color. "
+        'Declare colors in data.classes, such as "#ff0000".',
         f"  masks/{99 * 'ü'}.png has a name of more than 200 bytes. Shorten it.",
     ]
     many = [("images", f"images/{number}.jpg", b"hello") for number in range(11)]
@@ -186,15 +188,15 @@ def test_undeclared_values_of_all_masks_are_listed_together(error_message: Error
     files[3] = ("masks", "masks/b.png", encode([[0, 3]]))
 
     assert error_message(*files) == (
-        "2 mask(s) contain undeclared values: 3, 128 in masks/a.png, masks/b.png. data.classes has 0, 255. "
-        "Add the values to data.classes."
+        "2 mask(s) contain undeclared values: 3, 128 in masks/a.png, masks/b.png. Declared are 0, 255. "
+        "Add the values to data.classes, or to data.masks.void if their class is unknown."
     )
 
 
 def test_of_many_undeclared_values_the_first_are_listed(error_message: ErrorMessage) -> None:
     files = [("images", "images/a.png", encode([[[0] * 3] * 100])), ("masks", "masks/a.png", encode([range(100)]))]
 
-    assert ", 19, 20, … in masks/a.png. data.classes has 0, 255. " in error_message(*files)
+    assert ", 19, 20, … in masks/a.png. Declared are 0, 255. " in error_message(*files)
 
 
 def test_an_image_and_a_mask_with_different_sizes_are_listed(error_message: ErrorMessage) -> None:

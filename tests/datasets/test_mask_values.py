@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from naevi.datasets.legend import Legend
 from naevi.datasets.mask_values import DecodedMask, read_mask_values
 from naevi.errors import UserError
 from tests.datasets.image_files import encode, exif, gray, palette, png_16_bit, with_alpha
@@ -17,7 +18,7 @@ USED = [("Masks read from their alpha channel", "data.reading.mask_alpha")]
 
 def read(content: bytes, values: list[int] = BLACK_AND_WHITE, **changes: Any) -> DecodedMask:
     """Return a mask that is read with the committed settings and others."""
-    return read_mask_values(content, "masks/a.png", values, reading(**changes))
+    return read_mask_values(content, "masks/a.png", Legend(values, []), reading(**changes))
 
 
 def problem(content: bytes, values: list[int] = BLACK_AND_WHITE, **changes: Any) -> str:
@@ -75,7 +76,12 @@ def test_a_mask_is_read_as_gray_levels_or_as_palette_indices(
 @pytest.mark.parametrize(
     ("image", "file_format", "reason"),
     [
-        (Image.new("RGB", (2, 2), RED), "PNG", "a mask must be gray or have a palette, but this one is in color"),
+        (
+            Image.new("RGB", (2, 2), RED),
+            "PNG",
+            "a mask must be gray or have a palette, but this one is in color. Declare colors in data.classes, such as "
+            '"#ff0000"',
+        ),
         (
             Image.new("F", (2, 2), 0.5),
             "TIFF",

@@ -14,7 +14,7 @@ from naevi.config import Config
 from naevi.datasets.raw import build_raw
 from naevi.deploy.predict import predict_images
 from naevi.errors import UserError
-from naevi.images import Pixels, read_image, read_mask
+from naevi.images import VOID, Pixels, read_image, read_mask
 from naevi.inference.predictor import write_predictor
 from naevi.inference.segmenter import load_segmenter
 from naevi.tables import decision_table, read_decisions
@@ -295,8 +295,9 @@ def test_values_between_those_of_classes_can_become_the_nearest_class(
     files = pair("a", mask=encode(gray([[0, 127, 128]]))) | pair("b", mask=encode(gray([[0, 200, 255]])))
 
     assert build(files) == (
-        "2 mask(s) contain undeclared values: 127, 128, 200 in masks/a.png, masks/b.png. data.classes has 0, 255. Add "
-        "the values to data.classes, or set data.masks.values to nearest if JPEG or resizing has blurred the masks."
+        "2 mask(s) contain undeclared values: 127, 128, 200 in masks/a.png, masks/b.png. Declared are 0, 255. Add "
+        "the values to data.classes, or to data.masks.void if their class is unknown, or set data.masks.values to "
+        "nearest if JPEG or resizing has blurred the masks."
     )
     assert build(files, {"data.masks.values": "nearest"}) == ""
 
@@ -307,6 +308,69 @@ def test_values_between_those_of_classes_can_become_the_nearest_class(
     assert f"{text}: 2 (a, b). Parameter: data.masks.values." in caplog.messages
 
 
+def color_image(rows: list[list[str]]) -> bytes:
+    """Return a PNG with colors such as ff0000."""
+    return encode(Image.fromarray(np.array([[list(bytes.fromhex(color)) for color in row] for row in rows], np.uint8)))
+
+
+COLOR_CLASSES = {"data.classes": {"skin": "#000000", "lesion": "#FF0000", "ulcer": "#00ff00"}}
+
+
+def test_classes_can_be_colors(build: Build) -> None:
+    """Classes are ordered by color: 00ff00 comes before ff0000."""
+    files = pair("a", mask=color_image([["000000", "ff0000", "00ff00"]]))
+    files |= pair("b", mask=encode(palette([[0, 1, 1]], [(0, 0, 0), (255, 0, 0)])))
+
+    assert build(files) == (
+        "1 file(s) can't be used as images or masks:\n"
+        "  masks/a.png can't be read as an image: a mask must be gray or have a palette, but this one is in color. "
+        'Declare colors in data.classes, such as "#ff0000".'
+    )
+    assert build(files, COLOR_CLASSES) == ""
+    assert (mask("a").tolist(), mask("b").tolist()) == ([[0, 2, 1]], [[0, 2, 2]])
+    assert decisions() == []
+
+
+def test_other_colors_are_refused_or_become_the_nearest(build: Build) -> None:
+    """The distance from #7f1000 to black is 127² + 16² = 16385, to red 128² + 16² = 16640."""
+    files = pair("a", mask=color_image([["7f1000", "fe0101", "ff0000"]]))
+
+    assert build(files, COLOR_CLASSES) == (
+        "1 mask(s) contain undeclared values: #7f1000, #fe0101 in masks/a.png. Declared are #000000, #00ff00, "
+        "#ff0000. Add the values to data.classes, or to data.masks.void if their class is unknown."
+    )
+    assert build(files, COLOR_CLASSES | {"data.masks.values": "nearest"}) == ""
+    assert mask("a").tolist() == [[0, 2, 2]]
+    text = "Masks with values between those of classes, read as the nearest class (66.67% of their pixels)"
+    assert decisions() == [(text, 1, "a", "data.masks.values")]
+
+
+@pytest.mark.parametrize(
+    ("void_mask", "changes"),
+    [
+        (encode(gray([[0, 255, 7]])), {"data.masks.void": [7]}),
+        (
+            encode(palette([[0, 1, 255]], [(0, 0, 0), (128, 0, 0), *[(9, 9, 9)] * 253, (224, 224, 192)])),
+            {"data.masks.void": [255]},
+        ),
+        (color_image([["000000", "ff0000", "e0e0c0"]]), COLOR_CLASSES | {"data.masks.void": ["#e0e0c0"]}),
+    ],
+    ids=["gray", "palette", "color"],
+)
+def test_pixels_without_a_known_class_are_void(
+    build: Build, caplog: pytest.LogCaptureFixture, void_mask: bytes, changes: dict[str, Any]
+) -> None:
+    """As the borders of objects in PASCAL VOC, index 255."""
+    classes = {"data.classes": {"skin": 0, "lesion": 1}} if changes["data.masks.void"] == [255] else {}
+
+    assert build(pair("a", mask=void_mask), classes | changes) == ""
+
+    assert mask("a").tolist() == [[0, 2 if "data.classes" in changes else 1, VOID]]
+    text = "Masks with pixels of no known class, which are left out of the loss and the scores (33.33% of their pixels)"
+    assert decisions() == [(text, 1, "a", "data.masks.void")]
+    assert f"{text}: 1 (a). Parameter: data.masks.void." in caplog.messages
+
+
 def test_only_values_between_those_of_classes_have_a_nearest_class(build: Build) -> None:
     """Indices of a palette are names, not levels."""
     classes = {"data.masks.values": "nearest", "data.classes": {"skin": 10, "lesion": 100, "ulcer": 200}}
@@ -314,8 +378,8 @@ def test_only_values_between_those_of_classes_have_a_nearest_class(build: Build)
     assert build(pair("a", mask=encode(gray([[54, 55, 56]]))), classes) == ""
     assert mask("a").tolist() == [[0, 0, 1]]
     assert build(pair("a", mask=encode(gray([[9, 150, 201]]))), classes) == (
-        "1 mask(s) contain undeclared values: 9, 201 in masks/a.png. data.classes has 10, 100, 200. Add the values to "
-        "data.classes."
+        "1 mask(s) contain undeclared values: 9, 201 in masks/a.png. Declared are 10, 100, 200. Add the values to "
+        "data.classes, or to data.masks.void if their class is unknown."
     )
     indexed = {"data.masks.values": "nearest", "data.classes": {"skin": 0, "lesion": 2}}
     assert "undeclared values: 1 in masks/a.png" in build(pair("a", mask=encode(palette([[0, 1, 2]], COLORS))), indexed)
@@ -401,7 +465,7 @@ def test_two_masks_for_one_image_are_refused(build: Build) -> None:
 
     assert build(files) == (
         "Each image and each mask must be one file. Keep one of masks/a.png and masks/a_mask.png (or set "
-        "data.masks.several to union)."
+        "data.masks.several to union or classes)."
     )
 
 
@@ -419,6 +483,87 @@ def test_several_masks_of_an_image_can_be_joined(build: Build, caplog: pytest.Lo
     assert decisions() == [(text, 2, "cell, x", "data.masks.several")]
     assert f"{text}: 2 (cell, x). Parameter: data.masks.several." in caplog.messages
     assert len(list((HERE.raw / "masks").rglob("*"))) == 3
+
+
+def test_a_class_is_known_in_a_joined_mask_if_any_mask_has_it(build: Build) -> None:
+    """Otherwise the pixel is void if any mask says so."""
+    files = pair("a", mask=encode(gray([[7, 7, 0]]))) | {"masks/a_mask.png": encode(gray([[255, 0, 0]]))}
+
+    assert build(files, {"data.masks.several": "union", "data.masks.void": [7]}) == ""
+
+    assert mask("a").tolist() == [[1, VOID, 0]]
+
+
+def test_each_class_can_have_masks_of_its_own(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    """As in IDRiD: x_EX is white, red or brightest where x has exudates; no file, no exudates."""
+    classes = {"data.masks.several": "classes", "data.classes": {"retina": 0, "EX": 1, "optic disc": 2}}
+    red = encode(palette([[0, 1, 1]], [(0, 0, 0), (255, 0, 0)]))
+    files = {"images/x.png": IMAGE, "masks/1. Exudates/x_EX.tif": red, "images/y.png": IMAGE}
+    files |= {"masks/optic disc/x.png": encode(gray([[0, 0, 1]])), "masks/y_optic disc.png": MASK}
+
+    assert build(files, classes) == ""
+
+    assert mask("x").tolist() == [[0, 1, 2]]
+    assert mask("y").tolist() == [[0, 2, 2]]
+    assert [row[:3] for row in decisions() if row[3] == "data.masks.several"] == [
+        ("Images whose masks give a pixel different classes, of which the one with the highest value counts", 1, "x"),
+        ("Images with several masks, which are joined", 1, "x"),
+    ]
+
+
+def test_a_mask_of_one_class_needs_its_name_and_two_values(build: Build) -> None:
+    classes = {"data.masks.several": "classes", "data.classes": {"skin": 0, "lesion": 1}}
+    blurred = {"images/x.png": IMAGE, "masks/x_lesion.png": encode(gray([[0, 60, 200]]))}
+
+    assert build(blurred | pair("a"), classes) == (
+        "1 file(s) can't be used as images or masks:\n"
+        "  masks/a.png ends with no name of a class (lesion). Rename it, or set data.masks.several to union if the "
+        "values in the masks are those of classes."
+    )
+    (HERE.external_data / "masks/a.png").rename(HERE.external_data / "masks/a_lesion.png")
+    # 60 of 200 is 76.5 of 255.
+    assert build({}, classes) == (
+        "1 mask(s) contain undeclared values: 76 in masks/x_lesion.png. Declared are 0, 255. Set data.masks.values to "
+        "nearest if JPEG or resizing has blurred the masks."
+    )
+    assert build({}, classes | {"data.masks.values": "nearest"}) == ""
+    assert mask("x").tolist() == [[0, 0, 1]]
+
+
+def test_images_without_a_mask_can_be_empty(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    files = pair("a") | {"images/b.png": encode(Image.new("RGB", (5, 4), (1, 2, 3)))}
+
+    assert build(files) == (
+        "There is no mask for b. A mask in masks/ must have the name of its image in images/. The formats may differ, "
+        "and _segmentation, _mask or _lesion may follow the name. Rename them, set data.patterns, or set "
+        "data.mismatches to leave-out. If an image without a mask shows only background, set data.masks.missing to "
+        "empty."
+    )
+    assert build(files, {"data.masks.missing": "empty"}) == ""
+
+    assert mask("b").shape == (4, 5)
+    assert not mask("b").any()
+    text = "Images without a mask, which is taken as empty"
+    assert decisions() == [(text, 1, "b", "data.masks.missing")]
+    assert f"{text}: 1 (b). Parameter: data.masks.missing." in caplog.messages
+
+
+def test_patterns_find_images_and_masks_in_any_layout(build: Build) -> None:
+    files = {"p1/scan 07.jpg": IMAGE, "p1/marked by A/07-x.png": MASK, "p2/scan 07.jpg": IMAGE, "p2/preview.jpg": IMAGE}
+    files |= {"p2/marked by B/07-y.png": MASK}
+    patterns = {"data.patterns.images": "{patient}/scan {id}.jpg", "data.patterns.masks": "{patient}/marked*/{id}-*"}
+
+    assert build(files, patterns) == ""
+
+    assert sorted(path.stem for path in (HERE.raw / "masks").iterdir()) == ["p1_scan 07", "p2_scan 07"]
+    assert decisions() == [
+        ("Images and masks told apart by the layout: data.patterns", 2, "p1_scan 07, p2_scan 07", "data.path"),
+        ("Files that are no images, masks or tables (.csv), not used", 1, "p2/preview.jpg", "data.path"),
+    ]
+    assert build(files, patterns | {"data.patterns.images": "{patient}/{id}.tif"}) == (
+        "data.patterns.images {patient}/{id}.tif fits none of the 5 pictures: p1/marked by A/07-x.png, p1/scan 07.jpg, "
+        "p2/marked by B/07-y.png, p2/preview.jpg, p2/scan 07.jpg. Change it, or set both patterns to auto."
+    )
 
 
 def test_masks_may_be_beside_their_images(build: Build, caplog: pytest.LogCaptureFixture) -> None:
@@ -453,13 +598,14 @@ def test_patients_have_folders_and_images_of_the_same_names(build: Build) -> Non
     assert sorted(path.stem for path in (HERE.raw / "masks").iterdir()) == labels.image_id.tolist()
 
 
-def test_masks_that_contradict_each_other_are_not_joined(build: Build) -> None:
+def test_where_masks_contradict_each_other_the_highest_value_counts(build: Build) -> None:
     three = {"data.masks.several": "union", "data.classes": {"skin": 0, "lesion": 100, "ulcer": 200}}
-    files = pair("a", mask=encode(gray([[0, 100, 100]]))) | {"masks/a_mask.png": encode(gray([[0, 0, 200]]))}
+    files = pair("a", mask=encode(gray([[0, 100, 200]]))) | {"masks/a_mask.png": encode(gray([[0, 200, 100]]))}
 
-    assert build(files, three) == (
-        "masks/a.png and masks/a_mask.png give a pixel different classes. Remove one of them."
-    )
+    assert build(files, three) == ""
+    assert mask("a").tolist() == [[0, 2, 2]]
+    text = "Images whose masks give a pixel different classes, of which the one with the highest value counts"
+    assert (text, 1, "a", "data.masks.several") in decisions()
     files["masks/a_mask.png"] = encode(gray([[0, 200]]))
     assert build(files, three) == (
         "The masks of one image must have the same size to be joined, but these differ: masks/a.png, masks/a_mask.png. "

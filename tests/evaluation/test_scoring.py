@@ -24,7 +24,7 @@ from naevi.evaluation.outputs import split_scores
 from naevi.evaluation.scoring import PER_IMAGE_COLUMNS, score_images
 from naevi.evaluation.surface_distance import SURFACE_SCORES, surface_distances
 from naevi.files import read_json, write_csv
-from naevi.images import read_mask
+from naevi.images import VOID, read_mask, write_mask
 from naevi.inference.postprocessing import postprocess
 from naevi.inference.predictor import write_predict_settings, write_predictor
 from naevi.inference.segmenter import load_segmenter, open_segmenter
@@ -298,3 +298,31 @@ def test_scores_are_rounded_so_that_git_shows_what_moved(file: Path, measured: M
     assert max(len(number.split(".")[1]) for number in numbers) <= 6
     assert "NaN" not in text
     assert json.loads(text) == read_json(file)
+
+
+def test_pixels_without_a_known_class_are_in_no_score(measured: Measured) -> None:
+    """The right half of a mask is VOID: only the left half is counted, in scores and in calibration."""
+    image_id = image_ids(measured.split, "0", "test")[0]
+    path = HERE.raw / "masks" / f"{image_id}.png"
+    whole, content = read_mask(path), path.read_bytes()
+    height, width = whole.shape
+    half = whole.copy()
+    half[:, width // 2 :] = VOID
+    segmenter = open_segmenter(HERE.model("0"), measured.config.evaluate, ComputeSettings("cpu", "fp32", 1))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write_mask(path, half)
+            rows, pixels = score_images(segmenter, HERE, [image_id], keep=Path(folder))
+        finally:
+            path.write_bytes(content)
+        prediction = read_mask(Path(folder) / f"{image_id}.png")
+
+    left = (whole[:, : width // 2] == 1, prediction[:, : width // 2] == 1)
+    row = rows.iloc[0]
+    assert (row.tp, row.fp) == ((left[0] & left[1]).sum(), (~left[0] & left[1]).sum())
+    assert row.tp + row.fp + row.fn + row.tn == pixels.sum() == height * (width // 2)
+    known = np.zeros_like(whole, bool)
+    known[:, : width // 2] = True
+    assert row[SURFACE_SCORES].tolist() == pytest.approx(
+        list(surface_distances((whole == 1) & known, (prediction == 1) & known).values())
+    )

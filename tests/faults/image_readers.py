@@ -16,10 +16,11 @@ from PIL import Image
 from naevi.config import ReadingConfig, parse_config
 from naevi.datasets.decoding import read_image
 from naevi.datasets.folder import import_folder
+from naevi.datasets.legend import Legend
 from naevi.datasets.mask_values import read_mask_values
 from naevi.datasets.raw import write_folder
 from naevi.files import read_yaml
-from naevi.images import read_mask, undeclared_values, values_to_classes, write_mask
+from naevi.images import read_mask, write_mask
 from naevi.workspace import Workspace
 from tests.datasets.archive_files import create_rar, create_tar, create_zip
 from tests.faults.damaged_bytes import spoilt
@@ -27,6 +28,7 @@ from tests.faults.reader import Reader
 from tests.helpers import ROOT
 
 VALUES = [0, 255]
+LEGENDS = [Legend(VALUES, []), Legend(VALUES, [128], are_colors=True), Legend(VALUES, [], one_class=True)]
 PARAMS = read_yaml(ROOT / "params.yaml")
 DATA = parse_config(
     PARAMS | {"data": PARAMS["data"] | {"source": "folder", "path": "archive", "classes": {"a": 0, "b": 255}}}
@@ -111,9 +113,10 @@ def mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     valid += [saved(Image.fromarray(np.eye(8, 6, dtype=np.uint16) * 255), kind) for kind in ("PNG", "TIFF")]
 
     def read(data: bytes) -> None:
-        levels = read_mask_values(data, "a.png", VALUES, READING).values
-        undeclared_values(levels, VALUES)
-        values_to_classes(levels, VALUES)
+        for legend in LEGENDS:
+            levels = read_mask_values(data, "a.png", legend, READING).values
+            legend.undeclared(levels)
+            legend.to_classes(legend.nearest(levels))
 
     return Reader(read, valid, spoilt(valid))
 

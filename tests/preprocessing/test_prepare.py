@@ -8,7 +8,7 @@ import pytest
 
 from naevi.errors import UserError
 from naevi.files import read_csv
-from naevi.images import pixel_sha256, read_image, read_mask, write_mask
+from naevi.images import VOID, pixel_sha256, read_image, read_mask, write_mask
 from tests.preprocessing.raw_data import LEFT, NOISE, noise, prepare_raw, write_raw
 
 
@@ -165,3 +165,16 @@ def test_the_fraction_is_zero_only_for_an_empty_mask(tmp_path: Path) -> None:
     workspace = write_raw(tmp_path, {"one": (image, one), "none": (image, one * 0)})
 
     assert prepare_raw(workspace, empty_masks="keep").lesion_fraction.tolist() == [1e-6, 0]
+
+
+def test_pixels_without_a_known_class_are_neither_lesion_nor_background(tmp_path: Path) -> None:
+    """Of 8 x 4 px, half are unknown, with the whole border but four pixels; 6 of the other 16 are lesion."""
+    mask = np.zeros((4, 8), np.uint8)
+    mask[[0, 3]] = VOID
+    mask[1:3, 2:5] = 1
+    workspace = write_raw(tmp_path, {"a": (NOISE, mask)})
+
+    table = prepare_raw(workspace)
+
+    assert table[["lesion_fraction", "touches_frame"]].to_numpy().tolist() == [[6 / 16, False]]
+    assert set(np.unique(read_mask(workspace.prepared / "masks" / "a.png"))) == {0, 1, VOID}

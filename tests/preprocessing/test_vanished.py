@@ -18,7 +18,7 @@ def mask_with(*squares: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def small(mask: np.ndarray) -> list[dict]:
-    return small_lesions("a", mask, resize_mask(mask, (160, 160), 3), NAMES)
+    return small_lesions("a", mask, resize_mask(mask, (160, 160)), NAMES)
 
 
 def test_a_lesion_that_vanishes_is_found() -> None:
@@ -67,7 +67,7 @@ def test_a_thin_lesion_needs_more_than_its_area_tells() -> None:
 
     assert row["pixels_at_size"] == 0
     assert needed > 160
-    assert np.count_nonzero(resize_mask(mask, (needed, needed), 3)) >= 10
+    assert np.count_nonzero(resize_mask(mask, (needed, needed))) >= 10
 
 
 def test_diagonal_pixels_are_one_lesion() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from naevi.images import VOID
 from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask
 
 GREEN, YELLOW, BLUE = (0, 158, 115), (240, 228, 66), (0, 114, 178)  # Okabe and Ito's, in 0..255
@@ -58,3 +59,11 @@ def test_the_wrong_class_counts_as_missed() -> None:
     plain = draw_overlay(np.full((1, 4, 3), 100, np.uint8), mask > 0, np.array([[1, 0, 1, 0]], np.uint8))
 
     assert np.array_equal(drawn, plain)
+
+
+def test_nothing_is_drawn_where_the_class_is_unknown() -> None:
+    image = np.full((1, 4, 3), 100, np.uint8)
+    mask, prediction = np.array([[VOID, VOID, 0, 0]], np.uint8), np.array([[1, 0, 0, 0]], np.uint8)
+
+    assert np.array_equal(draw_overlay(image, mask, prediction), image)
+    assert shrink_mask(mask).tolist() == mask.tolist()

@@ -20,7 +20,7 @@ def make_images(number: int) -> Images:
     """Return images and masks of SIDE px by id."""
     samples = [synthetic_image(index, height=96, width=128, seed=7) for index in range(number)]
     return {
-        sample.image_id: (resize_image(sample.image, SIDE), resize_mask(sample.mask, (SIDE, SIDE), 2))
+        sample.image_id: (resize_image(sample.image, SIDE), resize_mask(sample.mask, (SIDE, SIDE)))
         for sample in samples
     }
 

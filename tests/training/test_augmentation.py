@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from naevi.config import AugmentConfig
+from naevi.images import VOID
 from naevi.training import augmentation
 from naevi.training.augmentation import CONTROL_POINTS, N_DRAWS, _to_class_map, draw_random_numbers
 
@@ -49,7 +50,7 @@ def settings(**on: float) -> AugmentConfig:
 
 def augment(images: Tensor, masks: Tensor, draws: Tensor, settings: AugmentConfig) -> tuple[Tensor, Tensor]:
     """Of two classes."""
-    return augmentation.augment(images, masks, draws, settings, classes=2)
+    return augmentation.augment(images, masks, draws, settings, classes=2, void=False)
 
 
 def drawn(values: dict[int, float]) -> Tensor:
@@ -196,11 +197,23 @@ def test_each_class_moves_as_the_lesion_does() -> None:
     stripes = torch.tensor([0, 0, 1, 1, 2, 2]).expand(1, 1, 6, 6)
     images = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
-    _, turned = augmentation.augment(images, stripes, drawn({2: 1.0}), settings(rotation=90), classes=3)
-    _, shifted = augmentation.augment(images, stripes, drawn({4: 0.0}), settings(shift=1 / 12), classes=3)
+    _, turned = augmentation.augment(images, stripes, drawn({2: 1.0}), settings(rotation=90), classes=3, void=False)
+    _, shifted = augmentation.augment(images, stripes, drawn({4: 0.0}), settings(shift=1 / 12), classes=3, void=False)
 
     assert turned.tolist() == stripes.rot90(1, (2, 3)).tolist()
     assert shifted[0, 0, 0].tolist() == [0, 0, 1, 1, 1, 2]  # half a pixel: the background loses, then the later class
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_pixels_without_a_known_class_move_as_the_lesion_does(classes: int) -> None:
+    stripes = torch.tensor([0, 0, 1, 1, VOID, VOID]).expand(1, 1, 6, 6)
+    images = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    _, turned = augmentation.augment(
+        images, stripes, drawn({2: 1.0}), settings(rotation=90), classes=classes, void=True
+    )
+
+    assert turned.tolist() == stripes.rot90(1, (2, 3)).tolist()
 
 
 def test_two_classes_are_cut_at_a_half() -> None:

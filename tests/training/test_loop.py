@@ -43,7 +43,7 @@ def phantoms(first: int, number: int, size: int = 32) -> PreparedImages:
     """Phantoms at the training size, in memory."""
     made = [synthetic_image(index, height=64, width=64, seed=7) for index in range(first, first + number)]
     images = np.stack([resize_image(each.image, size) for each in made]).transpose(0, 3, 1, 2)
-    masks = np.stack([resize_mask(each.mask, (size, size), 2) for each in made])[:, None]
+    masks = np.stack([resize_mask(each.mask, (size, size)) for each in made])[:, None]
     return PreparedImages([each.image_id for each in made], torch.from_numpy(images.copy()), torch.from_numpy(masks), 2)
 
 

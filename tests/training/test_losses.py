@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from naevi import config
+from naevi.images import VOID
 from naevi.training.losses import LOSSES, build_loss
 
 L = math.log(3)
@@ -91,6 +92,22 @@ def test_three_classes_are_as_worked_by_hand(name: str, expected: float) -> None
 def test_a_sum_is_the_sum_of_its_terms(name: str) -> None:
     """Equally weighted."""
     assert build_loss(name)(LOGITS, MASK).item() == pytest.approx(sum(BINARY[term] for term in name.split("+")))
+
+
+@each_term_and_case
+def test_pixels_without_a_known_class_are_left_out(name: str, case: Case) -> None:
+    """A column of VOID changes no loss, whatever the network says there, and has no gradient."""
+    logits, mask = case
+    wide = torch.cat([logits, torch.full_like(logits[..., :1], 3.0)], dim=3).requires_grad_()
+    void = torch.cat([mask, torch.full_like(mask[..., :1], VOID)], dim=3)
+
+    loss = build_loss(name, void=True)(wide, void)
+    loss.backward()
+
+    assert loss.item() == pytest.approx(build_loss(name)(logits, mask).item())
+    assert wide.grad is not None
+    assert not wide.grad[..., -1].any()
+    assert wide.grad[..., :-1].any()
 
 
 def test_cross_entropy_is_torchs() -> None:

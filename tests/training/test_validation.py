@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from naevi.dataset import PreparedImages
+from naevi.images import VOID
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.models.device import ComputeSettings
 from naevi.training.losses import build_loss
@@ -67,3 +68,10 @@ def test_with_two_classes_it_is_the_mean_over_images_to_the_last_bit() -> None:
     table = overlap_scores(confusion_counts(masks, predictions), classes=2)
 
     assert scores(masks, predictions, classes=2) == (float(table.dice.mean()), float(table.iou.mean()))
+
+
+def test_pixels_without_a_known_class_do_not_count() -> None:
+    """One of two lesion pixels is found, and nothing else of what is known."""
+    masks = torch.tensor([[[1, 1, 0, VOID, VOID]]])
+
+    assert scores(masks, torch.tensor([[[1, 0, 0, 1, 1]]]), classes=2) == pytest.approx((2 / 3, 1 / 2))
