@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from naevi.errors import UserError, describe_error, describe_file_error
@@ -32,6 +32,9 @@ FORMATS = {
     "PPM": (".pgm", ".ppm"),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+# Images of data/raw in these formats are kept as they are, with these suffixes. The files are small, and every build of
+# Pillow decodes them to the same pixels. MPO is a JPEG with a preview, from a phone.
+KEPT_FORMATS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
 MAX_PIXELS = 50_000_000
 READING_FILE = "reading.json"  # in data/raw: how its images were read, as far as predictions must read theirs alike
 
@@ -49,10 +52,34 @@ MaskValues = NDArray[np.uint16]
 
 
 def read_image(path: Path) -> Pixels:
-    """Return an image that `write_image` wrote, uint8 (H, W, 3). Raises UserError if it can't be read."""
+    """Return an image of this pipeline as viewers show it, uint8 (H, W, 3). Raises UserError if it can't be read."""
     with open_image(path) as image:
-        pixels: Pixels = np.asarray(image.convert("RGB"))
-        return pixels
+        return _pixels(image)
+
+
+def _pixels(image: ImageFile) -> Pixels:
+    ImageOps.exif_transpose(image, in_place=True)
+    pixels: Pixels = np.asarray(image.convert("RGB"))
+    return pixels
+
+
+def raw_image(raw: Path, image_id: str) -> Path:
+    """Return the path of an image in data/raw, which has the suffix of its format, or .png if the file is missing."""
+    paths = [raw / "images" / f"{image_id}{suffix}" for suffix in dict.fromkeys(KEPT_FORMATS.values())]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def kept_suffix(content: bytes, pixels: Pixels) -> str:
+    """Return the suffix of a file that can be kept as an image of data/raw, or "" if it must be written as PNG.
+
+    It can be kept if `read_image` would return these pixels (H, W, 3).
+    """
+    try:
+        with open_image(content) as image:
+            suffix = KEPT_FORMATS.get(str(image.format), "")
+            return suffix if suffix and np.array_equal(_pixels(image), pixels) else ""
+    except UserError:  # Pillow decodes some files with corrupt EXIF data, but can't turn them
+        return ""
 
 
 def undeclared_values(mask_values: NDArray[Any], values: list[int]) -> list[int]:

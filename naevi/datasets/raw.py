@@ -2,7 +2,8 @@
 
 images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, labels.csv (image_id,
 diagnosis and, for a user's own images, group, split or fold), and decisions.csv (decisions about files that can be read
-in several ways). Own images also have reading.json, which says how prediction must read new images.
+in several ways). Own images also have reading.json, which says how prediction must read new images. Own JPEG, PNG and
+WebP files are kept unchanged if `images.read_image` reads them as `datasets.decoding` does: images/<id>.jpg.
 """
 
 import logging

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from naevi.config import DataConfig, PreprocessConfig
 from naevi.errors import UserError, first_ten
 from naevi.files import atomic_folder, write_csv
-from naevi.images import Pixels, pixel_sha256, read_image, read_mask, resize_image, resize_mask, write_image, write_mask
+from naevi.images import (
+    Pixels,
+    pixel_sha256,
+    raw_image,
+    read_image,
+    read_mask,
+    resize_image,
+    resize_mask,
+    write_image,
+    write_mask,
+)
 from naevi.preprocessing import vanished
 from naevi.preprocessing.near_duplicates import find_chains, find_near_duplicates, group_images
 from naevi.preprocessing.thumbnails import thumbnail
@@ -123,7 +133,7 @@ def _prepare_images(
 
 def _prepare_image(raw: Path, prepared: Path, image_id: str, *, size: int, names: list[str]) -> _PreparedImage:
     """Write one resized image and mask; return its measurements and thumbnail."""
-    image = read_image(raw / "images" / f"{image_id}.png")
+    image = read_image(raw_image(raw, image_id))
     mask = read_mask(raw / "masks" / f"{image_id}.png")
     height, width = mask.shape
     if image.shape[:2] != mask.shape:

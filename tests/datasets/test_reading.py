@@ -14,7 +14,7 @@ from naevi.config import Config
 from naevi.datasets.raw import build_raw
 from naevi.deploy.predict import predict_images
 from naevi.errors import UserError
-from naevi.images import Pixels, read_image, read_mask
+from naevi.images import Pixels, raw_image, read_image, read_mask
 from naevi.inference.predictor import write_predictor
 from naevi.inference.segmenter import load_segmenter
 from naevi.tables import decision_table, read_decisions
@@ -54,7 +54,7 @@ def pair(image_id: str, image: bytes = IMAGE, mask: bytes = MASK) -> dict[str, b
 
 def image(image_id: str) -> Pixels:
     """Return an image in data/raw."""
-    return read_image(HERE.raw / "images" / f"{image_id}.png")
+    return read_image(raw_image(HERE.raw, image_id))
 
 
 def mask(image_id: str) -> Pixels:
