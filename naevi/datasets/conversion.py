@@ -13,7 +13,7 @@ from naevi.datasets.layout import Key, check_name, part_of, safe_name, stem
 from naevi.datasets.mask_values import nearest_values, read_mask_values
 from naevi.errors import UserError
 from naevi.images import (
-    IMAGE_SUFFIXES,
+    FORMATS,
     kept_suffix,
     undeclared_values,
     values_to_classes,
@@ -26,7 +26,7 @@ INDICES_SUFFIX = ".indices"  # of masks read by palette indices, until it is kno
 BY_INDEX = Note("Masks with a palette, read by its indices, because others have colors without a class", "data.classes")
 
 # Formats that aren't read. Such a file may be an image or a mask, so it is never ignored without a word.
-PHOTOGRAPHS = ".arw .avif .cr2 .cr3 .dng .heic .heif .jxl .nef .psd .raf .svg .tga"
+PHOTOGRAPHS = ".arw .avif .cr2 .cr3 .dng .jxl .nef .psd .raf .svg .tga"
 SCANS = ".dcm .dicom .mha .mhd .nii .nii.gz .nrrd .npy .npz .exr .eps .pdf"
 OTHER_PICTURES = tuple(f"{PHOTOGRAPHS} {SCANS}".split())
 
@@ -95,7 +95,7 @@ def convert_files(
                     found.unread.append(name)
                     continue
                 raise UserError(
-                    f"{name} is in a format that isn't read. Save it as one of {', '.join(IMAGE_SUFFIXES)}, or set "
+                    f"{name} is in a format that isn't read. Save it as one of {', '.join(FORMATS)}, or set "
                     "data.mismatches to leave-out."
                 )
             if role == "images":

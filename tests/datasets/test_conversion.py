@@ -1,6 +1,8 @@
-"""Images stay as they are in data/raw if they can be read back as they were decoded. Otherwise they become PNG."""
+"""Image files of all formats are read. In data/raw, they stay as they are if they can be read back as decoded."""
 
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from PIL import Image
 
 from naevi.config import Config, DataConfig
 from naevi.datasets.decoding import read_image as decode
-from naevi.datasets.folder import import_folder
-from naevi.images import raw_image, read_image
+from naevi.datasets.folder import import_folder, is_picture
+from naevi.errors import UserError
+from naevi.images import HEIF_PLUGINS, raw_image, read_image, readable_formats
 from naevi.preprocessing.prepare import Prepared, prepare
 from naevi.tables import write_decisions
 from naevi.workspace import Workspace
@@ -20,6 +23,7 @@ from tests.datasets.image_files import encode, exif, gray, palette, png_16_bit, 
 from tests.datasets.test_orientation import disk, picture
 from tests.preprocessing.raw_data import settings_with
 
+HEIC = (Path(__file__).parent / "photograph.heic").read_bytes()  # 32x16 px, the left half red, the right half blue
 SPOT = disk(24, 32, 10, 12, 6)
 PICTURE = Image.fromarray(picture(SPOT))
 KEPT = {
@@ -102,3 +106,88 @@ def test_a_kept_file_gives_the_same_data_set_as_its_pixels(tmp_path: Path, own: 
     assert (kept.image_table.height[0], kept.image_table.width[0]) == (32, 24)
     assert kept.digest == converted.digest
     assert kept_files == converted_files
+
+
+FILES = {
+    "a.JFIF": (encode(PICTURE, "JPEG"), ".jpg"),
+    "a.jpe": (encode(PICTURE, "JPEG"), ".jpg"),
+    "a.WEBP": (encode(PICTURE, "WEBP"), ".webp"),
+    "a.TIF": (encode(PICTURE, "TIFF", compression="tiff_lzw"), ".png"),
+    "a.Btf": (encode(PICTURE, "TIFF", big_tiff=True), ".png"),
+    "a.j2k": (encode(PICTURE, "JPEG2000"), ".png"),
+    "a.PNM": (encode(PICTURE, "PPM"), ".png"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_picture_is_recognized_by_its_ending(tmp_path: Path, own: DataConfig, name: str) -> None:
+    """Without `is_picture`, a file isn't used. A table may have the ending in the names of images."""
+    content, suffix = FILES[name]
+    image = ("images", f"images/{name}", content)
+    mask, table = ("masks", "masks/a.png", encode(gray(SPOT * 255))), f"image,dx\n{name},nevus\n".encode()
+
+    labels, _ = import_folder([image, mask, ("labels", "labels.csv", table)], tmp_path, own)
+
+    assert is_picture(name)
+    assert labels.to_numpy().tolist() == [["a", "nevus"]]
+    assert [path.name for path in (tmp_path / "images").iterdir()] == [f"a{suffix}"]
+
+
+@pytest.mark.parametrize("settings", [
+    {"compression": "tiff_adobe_deflate"},
+    {"compression": "packbits"},
+    {"compression": "zstd"},
+    {"strip_size": 1000},
+    {"strip_size": 1000, "compression": "tiff_lzw", "big_tiff": True},
+])  # fmt: skip
+def test_tiffs_of_all_kinds_are_read(own: DataConfig, settings: dict[str, Any]) -> None:
+    content = encode(PICTURE, "TIFF", **settings)
+
+    assert np.array_equal(decode(content, "", own.reading).pixels, np.asarray(PICTURE))
+
+
+def test_a_tiff_of_another_kind_is_an_error(own: DataConfig) -> None:
+    """Pillow reads floating-point numbers of 32 bits only. Tag 258 has the bits, 339 is 3 for floating point."""
+    tags = encode(gray([[0.5]], np.float32), "TIFF").replace(
+        b"\x02\x01\x03\0\x01\0\0\0\x20", b"\x02\x01\x03\0\x01\0\0\0\x40"
+    )
+
+    with pytest.raises(UserError) as error:
+        decode(tags, "a.tif", own.reading)
+    assert str(error.value) == (
+        "a.tif can't be read as an image: it is a damaged TIFF, or one of a kind that isn't read, such as with 64 "
+        "bits. Save it as PNG."
+    )
+
+
+def test_without_a_plugin_a_heic_photograph_is_an_error(
+    tmp_path: Path, own: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It isn't left out either, because another machine may have the plugin."""
+    for plugin in HEIF_PLUGINS:
+        monkeypatch.setitem(sys.modules, plugin, None)
+    readable_formats.cache_clear()
+    files = [("images", "images/a.HEIC", HEIC), ("images", "images/b.png", encode(PICTURE))]
+    files.append(("masks", "masks/b.png", encode(gray(SPOT * 255))))
+
+    with pytest.raises(UserError) as error:
+        import_folder(files, tmp_path, own.model_copy(update={"mismatches": "leave-out"}))
+    readable_formats.cache_clear()
+
+    assert str(error.value) == (
+        "1 file(s) can't be used as images or masks:\n"
+        "  images/a.HEIC can't be read as an image: it is a HEIC photograph. Install pillow-heif (`pip install "
+        "pillow-heif`), or convert it to PNG or JPEG."
+    )
+
+
+@pytest.mark.skipif(not any(map(find_spec, HEIF_PLUGINS)), reason="pillow-heif isn't installed")
+def test_with_a_plugin_a_heic_photograph_becomes_png(tmp_path: Path, own: DataConfig) -> None:
+    """Whoever reads data/raw needs no plugin."""
+    mask = encode(gray(np.eye(16, 32) * 255))
+    import_folder([("images", "images/a.HEIC", HEIC), ("masks", "masks/a.png", mask)], tmp_path, own)
+
+    assert (tmp_path / "images/a.png").exists()
+    image = read_image(raw_image(tmp_path, "a")).astype(int)
+    assert np.abs(image[:, :16] - (200, 60, 40)).max() < 8
+    assert np.abs(image[:, 16:] - (30, 80, 160)).max() < 8
