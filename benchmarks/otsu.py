@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from naevi.datasets.synthetic import synthetic_image
-from naevi.images import read_image, read_mask
+from naevi.images import raw_image, read_image, read_mask
 from naevi.workspace import current_workspace
 
 
@@ -21,10 +21,10 @@ def main() -> None:
     workspace = current_workspace()
     synthetic = (synthetic_image(index, height=288, width=384, seed=7) for index in range(200))
     print(f"200 synthetic images: {mean_dice((sample.image, sample.mask) for sample in synthetic):.3f}")
-    images = sorted((workspace.raw / "images").glob("*.png"))
-    if images:
-        pairs = ((read_image(image), read_mask(workspace.raw / "masks" / image.name)) for image in images)
-        print(f"{len(images)} in {workspace.raw}: {mean_dice(pairs):.3f}")
+    masks = sorted((workspace.raw / "masks").glob("*.png"))
+    if masks:
+        pairs = ((read_image(raw_image(workspace.raw, mask.stem)), read_mask(mask)) for mask in masks)
+        print(f"{len(masks)} in {workspace.raw}: {mean_dice(pairs):.3f}")
 
 
 def mean_dice(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:

@@ -3,7 +3,7 @@
     python -m benchmarks.planted_mistakes data/raw
     python -m benchmarks.planted_mistakes data/raw --number 20 --seeds 3 --sample 2000
 
-The folder has the layout of data/raw: images/<id>.png, masks/<id>.png with class indices, labels.csv. It isn't changed.
+The folder has the layout of data/raw: images/, masks/<id>.png with class indices, labels.csv. It isn't changed.
 Each kind of mistake is planted alone, then all together. With n planted mistakes, a mistake is found if it is in the
 first 2 n places of the page. A place shows one image, or images that belong side by side: near-duplicates and swapped
 masks.
@@ -27,7 +27,7 @@ from PIL import Image
 
 from naevi.config import load_config
 from naevi.files import read_csv, write_csv
-from naevi.images import Pixels, read_image, read_mask, resize_mask, write_image, write_mask
+from naevi.images import Pixels, raw_image, read_image, read_mask, resize_mask, write_image, write_mask
 from naevi.preprocessing.prepare import prepare
 from naevi.review.places import page_order
 from naevi.review.suspicion import image_checks
@@ -72,15 +72,16 @@ def plant(raw: Path, out: Path, kinds: tuple[str, ...], number: int, seed: int, 
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True)
         for image_id in labels.image_id:
-            (out / folder / f"{image_id}.png").symlink_to((raw / folder / f"{image_id}.png").resolve())
+            source = raw_image(raw, image_id) if folder == "images" else raw / folder / f"{image_id}.png"
+            (out / folder / source.name).symlink_to(source.resolve())
     ids = rng.permutation(labels.image_id.to_numpy()).tolist()
     chosen = {kind: [ids.pop() for _ in range(number)] for kind in kinds}
     for kind, names in chosen.items():
         for image_id, image, mask in _changed(kind, names, raw, rng):
-            for pixels, folder, write in ((image, "images", write_image), (mask, "masks", write_mask)):
-                path = out / folder / f"{image_id}.png"
-                path.unlink(missing_ok=True)
-                write(path, pixels)
+            raw_image(out, image_id).unlink(missing_ok=True)
+            write_image(out / "images" / f"{image_id}.png", image)
+            (out / "masks" / f"{image_id}.png").unlink(missing_ok=True)
+            write_mask(out / "masks" / f"{image_id}.png", mask)
     copies = labels[labels.image_id.isin(chosen.get("copied", []))]
     write_csv(out / "labels.csv", pd.concat([labels, copies.assign(image_id="copy-of-" + copies.image_id)]))
     return pd.DataFrame(
@@ -105,7 +106,7 @@ def _changed(kind: str, names: list[str], raw: Path, rng: Generator) -> Iterator
 
 
 def _read(raw: Path, name: str) -> tuple[Pixels, Pixels]:
-    return read_image(raw / "images" / f"{name}.png"), read_mask(raw / "masks" / f"{name}.png")
+    return read_image(raw_image(raw, name)), read_mask(raw / "masks" / f"{name}.png")
 
 
 def _fitted(mask: Pixels, shape: tuple[int, ...]) -> Pixels:

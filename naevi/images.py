@@ -7,15 +7,18 @@ other sources to class indices.
 
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from naevi.errors import UserError, describe_error, describe_file_error
@@ -25,14 +28,28 @@ from naevi.errors import UserError, describe_error, describe_file_error
 FORMATS = {
     "BMP": (".bmp",),
     "PNG": (".png",),
-    "TIFF": (".tif", ".tiff"),
-    "JPEG": (".jpg", ".jpeg"),
+    "TIFF": (".tif", ".tiff", ".btf"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "WEBP": (".webp",),
     "GIF": (".gif",),
-    "JPEG2000": (".jp2",),
-    "PPM": (".pgm", ".ppm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm"),
 }
-IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+# HEIC photographs of phones are read if one of these packages is installed. Their wheels have parts under the GPL.
+HEIF, HEIF_SUFFIXES, HEIF_PLUGINS = "HEIF", (".heic", ".heif", ".hif"), ("pillow_heif", "pi_heif")
+IMAGE_SUFFIXES = (*(suffix for suffixes in FORMATS.values() for suffix in suffixes), *HEIF_SUFFIXES)
+# Why a file can't be read and what to do, by its first bytes.
+UNREAD = {
+    rb"....ftyp.{0,80}?(hei[cxms]|hev[cx])": (
+        "it is a HEIC photograph. Install pillow-heif (`pip install pillow-heif`), or convert it to PNG or JPEG"
+    ),
+    rb"II[*+]\0|MM\0[*+]": (
+        "it is a damaged TIFF, or one of a kind that isn't read, such as with 64 bits. Save it as PNG"
+    ),
+}
+# Images of data/raw in these formats stay as they are, with these suffixes. The files are small, and their decoders
+# compute with integers, so that other versions of Pillow give the same pixels. MPO is a JPEG of a phone with a preview.
+KEPT_FORMATS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
 MAX_PIXELS = 50_000_000
 VOID = 255  # in masks: the index of pixels without a known class, which are in no loss and no score
 READING_FILE = "reading.json"  # in data/raw: how its images were read, as far as predictions must read theirs alike
@@ -51,10 +68,34 @@ MaskValues = NDArray[np.uint16 | np.uint32]  # gray levels or palette indices, u
 
 
 def read_image(path: Path) -> Pixels:
-    """Return an image that `write_image` wrote, uint8 (H, W, 3). Raises UserError if it can't be read."""
+    """Return an image of this pipeline as viewers show it, uint8 (H, W, 3). Raises UserError if it can't be read."""
     with open_image(path) as image:
-        pixels: Pixels = np.asarray(image.convert("RGB"))
-        return pixels
+        return _pixels(image)
+
+
+def _pixels(image: ImageFile) -> Pixels:
+    ImageOps.exif_transpose(image, in_place=True)
+    pixels: Pixels = np.asarray(image.convert("RGB"))
+    return pixels
+
+
+def raw_image(raw: Path, image_id: str) -> Path:
+    """Return the path of an image in data/raw, which has the suffix of its format, or .png if the file is missing."""
+    paths = [raw / "images" / f"{image_id}{suffix}" for suffix in dict.fromkeys(KEPT_FORMATS.values())]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def kept_suffix(content: bytes, pixels: Pixels) -> str:
+    """Return the suffix of a file that can be kept as an image of data/raw, or "" if it must be written as PNG.
+
+    It can be kept if `read_image` would return these pixels (H, W, 3).
+    """
+    try:
+        with open_image(content) as image:
+            suffix = KEPT_FORMATS.get(str(image.format), "")
+            return suffix if suffix and np.array_equal(_pixels(image), pixels) else ""
+    except UserError:  # Pillow decodes some files with corrupt EXIF data, but can't turn them
+        return ""
 
 
 def undeclared_values(mask_values: NDArray[Any], values: list[int]) -> list[int]:
@@ -91,19 +132,38 @@ def open_image(source: Path | bytes, name: str = "") -> Iterator[ImageFile]:
     """
     name = name or (str(source) if isinstance(source, Path) else f"Data of {len(source)} bytes")
     try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=list(FORMATS)) as image:
+        with Image.open(
+            source if isinstance(source, Path) else io.BytesIO(source), formats=readable_formats()
+        ) as image:
             yield image
     except Image.DecompressionBombError as error:
         reason = describe_error(error).partition(",")[0]  # the rest is about attacks
         raise UserError(f"{name} can't be read as an image: {reason}. Make it smaller.") from error
     except UnidentifiedImageError as error:
-        raise UserError(
-            f"{name} can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}."
-        ) from error
+        raise UserError(f"{name} can't be read as an image: {_why_unread(source)}.") from error
     except Exception as error:  # a corrupt file makes Pillow raise anything, SyntaxError and TypeError included
         if problem := describe_file_error(error):
             raise UserError(problem) from error
         raise UserError(f"{name} can't be read as an image: {describe_error(error)}.") from error
+
+
+@cache
+def readable_formats() -> list[str]:
+    """Return the formats that can be opened here."""
+    for plugin in HEIF_PLUGINS:
+        with suppress(ImportError):
+            import_module(plugin).register_heif_opener()
+            return [*FORMATS, HEIF]
+    return list(FORMATS)
+
+
+def _why_unread(source: Path | bytes) -> str:
+    """Return why Pillow doesn't recognize a file, and what to do."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            source = file.read(100)
+    found = (reason for start, reason in UNREAD.items() if re.match(start, source, re.DOTALL))
+    return next(found, f"its format is unknown. Save it as {', '.join(FORMATS)}")
 
 
 def write_image(path: Path, pixels: Pixels) -> None:

@@ -14,7 +14,6 @@ from PIL import Image
 from naevi.errors import UserError
 from naevi.images import (
     FORMATS,
-    IMAGE_SUFFIXES,
     VOID,
     Pixels,
     is_foreground,
@@ -211,4 +210,5 @@ def test_every_suffix_belongs_to_a_format_that_pillow_has() -> None:
     Image.init()
 
     assert set(FORMATS) <= set(Image.OPEN)
-    assert {Image.EXTENSION[suffix] for suffix in IMAGE_SUFFIXES} == set(FORMATS)
+    for name, suffixes in FORMATS.items():
+        assert {Image.EXTENSION[suffix] for suffix in suffixes if suffix != ".btf"} == {name}  # a TIFF of over 4 GB

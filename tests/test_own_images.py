@@ -19,7 +19,7 @@ from naevi.dataset import load_images
 from naevi.datasets.synthetic import synthetic_image
 from naevi.deploy.cutout import composite
 from naevi.experiments.demo import set_parameters
-from naevi.images import read_image, read_mask
+from naevi.images import raw_image, read_image, read_mask
 from naevi.models.storage import load_model
 from naevi.record import read_scores
 from tests import pipeline
@@ -82,7 +82,9 @@ def test_each_image_is_scored_for_each_class(repository: Path) -> None:
 
 
 def test_images_are_upright_like_their_masks(repository: Path, photographs: Path) -> None:
-    image = np.asarray(Image.open(repository / HERE.raw / "images" / "004.png")).astype(int)
+    file = repository / HERE.raw / "images" / "004.jpg"
+    assert file.read_bytes() == (photographs / "images" / "004.jpg").read_bytes()
+    image = read_image(file).astype(int)
 
     assert np.abs(image - synthetic_image(4, height=64, width=96, seed=3).image).mean() < 6  # JPEG
 
@@ -169,7 +171,7 @@ def test_a_cutout_is_over_the_other_image(repository: Path, photographs: Path) -
         network = load_model(repository / HERE.model("all"), device="cpu").network
         probability = sum(network(small.flip(axes) / 255).softmax(dim=1).flip(axes) for axes in mirrors) / 4
     foreground = torch.nn.functional.interpolate(1 - probability[:, :1], size=(64, 96), mode="bilinear")[0, 0].numpy()
-    image = read_image(repository / HERE.raw / "images" / "003.png")
+    image = read_image(raw_image(repository / HERE.raw, "003"))
     expected = composite(image, foreground, np.full((64, 96, 3), (0, 0, 255), np.uint8))
     cut = np.asarray(Image.open(repository / "cut.png")).astype(int)
     assert cut.shape == (64, 96, 3)

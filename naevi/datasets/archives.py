@@ -26,10 +26,11 @@ from naevi.datasets.members import (
     read_members,
 )
 from naevi.datasets.rar import read_rar
+from naevi.datasets.unread_archives import ONE_OF_SEVERAL, is_last_part, why_unread
 from naevi.errors import REMEDIES, UserError, describe_error
 from naevi.files import MIB, read_bytes
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".rar")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".rar")
 MAX_TAR_HEADER_BYTES = MIB  # of a long name or extended attributes, which tarfile reads into memory at once
 HTML_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)", re.IGNORECASE)
 
@@ -110,6 +111,8 @@ def _read_archive(source: Path, is_selected: NameFilter) -> Files:
 def _find_reader(source: Path) -> Callable[[Path, NameFilter], Files]:
     """Return the reader for an archive by its first bytes, because the suffix may be wrong."""
     head = read_head(source)
+    if why := why_unread(source.name) or (ONE_OF_SEVERAL if is_last_part(source) else ""):
+        raise UserError(f"{source} {why}")
     for magic, reader in READERS.items():
         if head.startswith(magic):
             return reader

@@ -1,4 +1,4 @@
-"""Convert image and mask files of any format to the PNGs of data/raw, one at a time."""
+"""Write image and mask files of any format to data/raw, one at a time: images unchanged if possible, masks as PNG."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ from naevi.datasets.layout import Key, check_name, part_of, safe_name, stem
 from naevi.datasets.legend import Legend, class_index, read_legend
 from naevi.datasets.mask_values import read_mask_values
 from naevi.errors import UserError
-from naevi.images import IMAGE_SUFFIXES, VOID, write_image, write_mask
+from naevi.images import FORMATS, VOID, kept_suffix, write_image, write_mask
 
 SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the range of all images is known
 INDICES_SUFFIX = ".indices"  # of masks read by palette indices, until it is known whether gray levels fit all masks
 BY_INDEX = Note("Masks with a palette, read by its indices, because others have colors without a class", "data.classes")
 
 # Formats that aren't read. Such a file may be an image or a mask, so it is never ignored without a word.
-PHOTOGRAPHS = ".arw .avif .cr2 .cr3 .dng .heic .heif .jxl .nef .psd .raf .svg .tga"
+PHOTOGRAPHS = ".arw .avif .cr2 .cr3 .dng .jxl .nef .psd .raf .svg .tga"
 SCANS = ".dcm .dicom .mha .mhd .nii .nii.gz .nrrd .npy .npz .exr .eps .pdf"
 OTHER_PICTURES = tuple(f"{PHOTOGRAPHS} {SCANS}".split())
 
@@ -28,10 +28,10 @@ ReadImage = Callable[[bytes, str, ReadingConfig], DecodedImage]
 
 
 class Converted(NamedTuple):
-    """An image or a mask that was written as PNG."""
+    """An image or a mask in data/raw."""
 
     name: str  # of the file it was read from
-    path: Path  # of the PNG
+    path: Path  # where it was written. A mask is a PNG
     size: tuple[int, int]  # height and width
     tag: int  # the EXIF orientation, 1 to 8
     notes: list[Note]
@@ -62,7 +62,7 @@ def convert_files(
     read: ReadImage = read_image,
     names: Mapping[str, str] | None = None,
 ) -> Files:
-    """Write a PNG for each image and mask into `folder`; return what was read. `read` reads an image.
+    """Write each image and mask into `folder`; return what was read. `read` reads an image.
 
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. `names`
     has the names to write by the names of files; by default they are those without suffix.
@@ -90,7 +90,7 @@ def convert_files(
                     found.unread.append(name)
                     continue
                 raise UserError(
-                    f"{name} is in a format that isn't read. Save it as one of {', '.join(IMAGE_SUFFIXES)}, or set "
+                    f"{name} is in a format that isn't read. Save it as one of {', '.join(FORMATS)}, or set "
                     "data.mismatches to leave-out."
                 )
             if role == "images":
@@ -104,7 +104,12 @@ def convert_files(
 
 def _convert_image(name: str, content: bytes, path: Path, reading: ReadingConfig, read: ReadImage) -> Converted:
     image = read(content, name, reading)
-    write_image(path, image.pixels)
+    # The range of 16-bit images is only known after the last one.
+    if image.highest is None and (suffix := kept_suffix(content, image.pixels)):
+        path = path.with_name(path.stem + suffix)
+        path.write_bytes(content)
+    else:
+        write_image(path, image.pixels)
     if image.highest is not None and reading.white == "auto":
         path.with_suffix(SOURCE_SUFFIX).write_bytes(content)
     height, width, _ = image.pixels.shape
@@ -139,7 +144,7 @@ def _convert_mask(name: str, content: bytes, path: Path, data: DataConfig, legen
 
 
 def move_png(converted: Converted, path: Path) -> Converted:
-    """Move the PNG, and the files beside it that are needed until all files are known."""
+    """Move an image or a mask, and the files beside it that are needed until all files are known."""
     for suffix in (SOURCE_SUFFIX, INDICES_SUFFIX):
         if (beside := converted.path.with_suffix(suffix)).exists():
             beside.rename(path.with_suffix(suffix))
@@ -147,7 +152,7 @@ def move_png(converted: Converted, path: Path) -> Converted:
 
 
 def delete_png(converted: Converted) -> None:
-    """Delete the PNG and the files beside it."""
+    """Delete an image or a mask, and the files beside it."""
     converted.path.unlink()
     for suffix in (SOURCE_SUFFIX, INDICES_SUFFIX):
         converted.path.with_suffix(suffix).unlink(missing_ok=True)

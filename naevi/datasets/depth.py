@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 
-from naevi.images import Pixels, open_image
+from naevi.images import HEIF, Pixels, open_image
 
 Deep = NDArray[Any]  # (H, W, C) of uint16, int32 or float32; C is 1 (gray), 2 (gray, alpha), 3 or 4 (with alpha)
 White = float | Literal["auto"]
@@ -49,7 +49,7 @@ def read_deep(image: ImageFile, source: Path | bytes, white: White) -> Deep | No
         raise ValueError("its channels of 16 bits are in separate planes, which Pillow misreads. Save it as PNG")
     if rawmode in COLOR_16:
         return _with_color_key(_read_color(image, source, COLOR_16[rawmode]), image)
-    bits = 16 if rawmode.startswith(PREMULTIPLIED_OR_CMYK) else _jpeg2000_bits(image, source)
+    bits = 16 if rawmode.startswith(PREMULTIPLIED_OR_CMYK) else _bits(image, source)
     if bits > 8 and white != 2**bits - 1:
         raise ValueError(
             f"only 8 of its {bits} bits can be read from {image.format} with {image.mode}. Save it as PNG, or set "
@@ -123,8 +123,10 @@ def _with_color_key(deep: Deep, image: ImageFile) -> Deep:
     return np.concatenate([deep, opaque * np.uint16(FULL)], axis=2)
 
 
-def _jpeg2000_bits(image: ImageFile, source: Path | bytes) -> int:
-    """Return the bits per channel of a JPEG 2000 image; 8 for other formats."""
+def _bits(image: ImageFile, source: Path | bytes) -> int:
+    """Return the bits per channel of a JPEG 2000 or HEIC image; 8 for other formats."""
+    if image.format == HEIF:
+        return int(image.info.get("bit_depth", 8))
     if image.format != "JPEG2000":
         return 8
     data = source.read_bytes() if isinstance(source, Path) else source

@@ -53,7 +53,7 @@ def import_folder(
     read: ReadImage = read_image,
     matching: Matching | None = None,
 ) -> tuple[pd.DataFrame, list[Decision]]:
-    """Write folder/images/<id>.png (RGB), folder/masks/<id>.png (class indices), at native size, and reading.json.
+    """Write folder/images/ (see `images.raw_image`), folder/masks/<id>.png (class indices), and reading.json.
 
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. An
     image id is its name in `matching`, or the file name without its suffix, see `layout.unique_ids`. `read` reads an
@@ -110,11 +110,11 @@ def _check_files(found: Files) -> None:
 
 
 def _rename(converted: dict[Key, Converted], ids: dict[Key, str]) -> dict[str, Converted]:
-    """Give each PNG the name of its id; return the files by id."""
+    """Give each file the name of its id; return the files by id."""
     renamed = {}
     for key, file in converted.items():
         part, _ = key
-        path = (file.path.parents[1] if part else file.path.parent) / f"{ids[key]}.png"
+        path = (file.path.parents[1] if part else file.path.parent) / f"{ids[key]}{file.path.suffix}"
         renamed[ids[key]] = move_png(file, path)
     for emptied in {file.path.parent for (part, _), file in converted.items() if part}:
         emptied.rmdir()

@@ -92,7 +92,11 @@ LAYOUTS = [
         ),
     ),
     Layout("masks beside their images", rf"(?P<id>.+){ANY}", (rf"(?P<id>.+){ENDING}{ANY}",)),
-    Layout("masks beside their images, as PNG files", r"(?P<id>.+)\.(?:jpe?g|bmp|tiff?)", (r"(?P<id>.+)\.png",)),
+    Layout(
+        "masks beside their images, as PNG files",
+        r"(?P<id>.+)\.(?:jpe?g?|jfif|webp|bmp|tiff?|hei[cf])",
+        (r"(?P<id>.+)\.png",),
+    ),
 ]
 DEFAULT = next(layout for layout in LAYOUTS if layout.name.startswith("two folders, "))
 

@@ -2,23 +2,25 @@
 
 images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, labels.csv (image_id,
 diagnosis and, for a user's own images, group, split or fold), and decisions.csv (decisions about files that can be read
-in several ways). Own images also have reading.json, which says how prediction must read new images.
+in several ways). Own images also have reading.json, which says how prediction must read new images. Own JPEG, PNG and
+WebP files are kept unchanged if `images.read_image` reads them as `datasets.decoding` does: images/<id>.jpg.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from naevi.config import DataConfig, PhantomsConfig
-from naevi.datasets.archives import list_files, read_files
+from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files, read_files
 from naevi.datasets.folder import import_folder, is_picture, is_table
 from naevi.datasets.layout import safe_name
 from naevi.datasets.locate import find_own_images, find_source
 from naevi.datasets.matching import USUAL_LAYOUT, Matching, match_pictures, pattern_layout
 from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file
 from naevi.datasets.synthetic import synthetic_image
+from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, first_ten
 from naevi.files import atomic_folder, write_csv
 from naevi.images import write_image, write_mask
@@ -75,6 +77,8 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
     matching = match_images_and_masks([name for name in names if is_picture(name)], data)
     roles = dict.fromkeys(filter(is_table, names), "labels")
     roles |= dict.fromkeys(matching.images, "images") | dict.fromkeys(matching.masks, "masks")
+    if data.mismatches == "refuse":
+        _refuse_archives(name for name in names if name not in roles)
     logger.info("Read as %s: %d images, %d masks.", matching.layout, len(matching.images), len(matching.masks))
     files = _read_with_progress(source, lambda name: inside(name) in roles)
     named = ((roles[inside(name)], inside(name), content) for name, content in files)
@@ -100,6 +104,16 @@ def match_images_and_masks(paths: list[str], data: DataConfig) -> Matching:
             "Change it, or set both patterns to auto."
         )
     return matching
+
+
+def _refuse_archives(names: Iterable[str]) -> None:
+    """Raise UserError if some of the files that aren't used are archives, because these may have images in them."""
+    nested = "is an archive inside another one. Unpack the outer one and use the folder instead."
+    reasons = {name: why_unread(name) or nested * name.lower().endswith(ARCHIVE_SUFFIXES) for name in names}
+    lines = [f"{printable(name)} {reason}" for name, reason in reasons.items() if reason]
+    if lines:
+        head = f"{len(lines)} archive(s) can't be read. To leave them out, set data.mismatches to leave-out."
+        raise UserError("\n  ".join([head, *lines[:10], *["…"] * (len(lines) > 10)]))
 
 
 def printable(name: str) -> str:

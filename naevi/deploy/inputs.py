@@ -7,6 +7,7 @@ from unicodedata import normalize
 
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files, read_files
 from naevi.datasets.layout import safe_name
+from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, shorten
 from naevi.images import IMAGE_SUFFIXES
 
@@ -63,7 +64,7 @@ def file_key(name: str) -> str:
 
 
 def _is_tree(path: Path) -> bool:
-    return path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES)
+    return path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES) or bool(why_unread(path.name))
 
 
 def _below_shared_folder(files: list[File]) -> dict[File, str]:

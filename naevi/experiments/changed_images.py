@@ -6,7 +6,7 @@ import pandas as pd
 
 from naevi.experiments.named_results import NamedResult
 from naevi.experiments.statistics import DECIMALS, Comparison, PairedImages, image_scores
-from naevi.images import Pixels, read_image, read_mask
+from naevi.images import Pixels, raw_image, read_image, read_mask
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.workspace import Workspace
 
@@ -48,7 +48,7 @@ def _overlay(workspace: Workspace, image_id: str, result: NamedResult) -> dict[s
     from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask, to_data_uri
 
     missing: dict[str, Any] = {"overlay": None, "width": 0, "height": 0}
-    image_file, mask_file = (workspace.raw / folder / f"{image_id}.png" for folder in ("images", "masks"))
+    image_file, mask_file = raw_image(workspace.raw, image_id), workspace.raw / "masks" / f"{image_id}.png"
     if not (result.predictions and image_file.exists() and mask_file.exists()):
         return missing
     mask, prediction = read_mask(mask_file), result.predictions(image_id)

@@ -4,7 +4,7 @@ Only images that its model has not seen are predicted. Unchanged images keep the
 which each image was predicted by a model that had not seen it.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,9 +12,9 @@ import pandas as pd
 from naevi.digests import file_digest
 from naevi.errors import UserError, first_ten
 from naevi.experiments.named_results import NamedResult
-from naevi.experiments.repository import cache_folder, cached_listing
+from naevi.experiments.repository import cache_folder, cached_file, cached_listing
 from naevi.files import read_csv, read_json
-from naevi.images import read_image, read_mask
+from naevi.images import pixel_sha256, raw_image, read_image, read_mask
 from naevi.inference.segmenter import Segmenter, load_segmenter
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.progress import progress
@@ -63,19 +63,23 @@ def compare_versions(before: dict[str, str], after: dict[str, str], image_table:
     """Return which images of the later version the model of the earlier one has not seen.
 
     `before` and `after` map each path in data/raw, such as images/a.png, to its MD5. `image_table` is that of the later
-    version. Its groups hold images of one patient or lesion and near-duplicates.
+    version. Its groups hold images of one patient or lesion and near-duplicates. An image may have another suffix in
+    one version.
     """
+    before, after = (
+        {str(PurePosixPath(path).with_suffix("")): md5 for path, md5 in files.items()} for files in (before, after)
+    )
     known = {md5 for path, md5 in before.items() if path.startswith(f"{IMAGES}/")}
     groups = dict(zip(image_table.image_id, image_table.group, strict=True))
 
     def is_known(image_id: str) -> bool:
-        path = f"{IMAGES}/{image_id}.png"
+        path = f"{IMAGES}/{image_id}"
         return path in before or after[path] in known
 
     known_groups = {group for image_id, group in groups.items() if is_known(image_id)}
     versions = Versions([], [], [])
     for image_id, group in groups.items():
-        paths = [f"{folder}/{image_id}.png" for folder in (IMAGES, MASKS)]
+        paths = [f"{folder}/{image_id}" for folder in (IMAGES, MASKS)]
         if all(path in before and before[path] == after[path] for path in paths):
             versions.same.append(image_id)
         elif group in known_groups:
@@ -102,7 +106,25 @@ def _listings(
     changed = [path for path, md5 in after.items() if not _has_md5(workspace.raw / path, md5)]
     if changed:
         raise UserError(f"files in {workspace.relative(workspace.raw)} have changed: {first_ten(changed)}.")
-    return before, after
+    return _with_present_md5(before, after, cache, workspace.raw), after
+
+
+def _with_present_md5(before: dict[str, str], after: dict[str, str], cache: Path, raw: Path) -> dict[str, str]:
+    """Return `before` with the MD5 of `after` for each image that has the same pixels in another format.
+
+    Earlier versions of this package stored all images as PNG. An image is read only if the other version doesn't have
+    its bytes, and an earlier one only if it is in DVC's cache.
+    """
+    old, new = (
+        [path for path in files if path.startswith(f"{IMAGES}/") and files[path] not in others]
+        for files, others in ((before, set(after.values())), (after, set(before.values())))
+    )
+    earlier = {path: cached_file(cache, before[path]) for path in old if cached_file(cache, before[path]).is_file()}
+    if not earlier:
+        return before
+    present = {pixel_sha256(read_image(raw / path)): after[path] for path in new}
+    found = {path: present.get(pixel_sha256(read_image(file))) for path, file in earlier.items()}
+    return before | {path: md5 for path, md5 in found.items() if md5}
 
 
 def _has_md5(path: Path, md5: str) -> bool:
@@ -111,9 +133,9 @@ def _has_md5(path: Path, md5: str) -> bool:
 
 def _score(model: Segmenter, raw: Path, image_id: str) -> pd.DataFrame:
     """Return the overlap scores of one image at native size, a row for each foreground class."""
-    image, mask = (raw / folder / f"{image_id}.png" for folder in (IMAGES, MASKS))
-    prediction = model.mask(model.probabilities([read_image(image)])[0])
-    counts = confusion_counts(read_mask(mask)[None], prediction[None], classes=len(model.names))
+    prediction = model.mask(model.probabilities([read_image(raw_image(raw, image_id))])[0])
+    mask = read_mask(raw / MASKS / f"{image_id}.png")
+    counts = confusion_counts(mask[None], prediction[None], classes=len(model.names))
     row: dict[str, Any] = {"image_id": image_id, "fold": "all", "class": model.names[1:]}
     return counts.join(overlap_scores(counts, classes=len(model.names))).assign(**row)[COLUMNS]
 

@@ -20,6 +20,7 @@ from naevi.images import (
     Pixels,
     is_foreground,
     pixel_sha256,
+    raw_image,
     read_image,
     read_mask,
     resize_image,
@@ -135,7 +136,7 @@ def _prepare_images(
 
 def _prepare_image(raw: Path, prepared: Path, image_id: str, *, size: int, names: list[str]) -> _PreparedImage:
     """Write one resized image and mask; return its measurements and thumbnail."""
-    image = read_image(raw / "images" / f"{image_id}.png")
+    image = read_image(raw_image(raw, image_id))
     mask = read_mask(raw / "masks" / f"{image_id}.png")
     height, width = mask.shape
     if image.shape[:2] != mask.shape:

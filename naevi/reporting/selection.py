@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from naevi.evaluation.summary import scored_images
-from naevi.images import Pixels, read_image, read_mask
+from naevi.images import Pixels, raw_image, read_image, read_mask
 from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask
 
 EXAMPLE_GROUPS = ("worst", "median", "best")
@@ -61,7 +61,7 @@ def load_examples(examples: pd.DataFrame, raw: Path, predictions: Path) -> list[
     loaded = []
     for score in examples.to_dict("records"):
         file = f"{score['image_id']}.png"
-        image = shrink_image(read_image(raw / "images" / file))
+        image = shrink_image(read_image(raw_image(raw, str(score["image_id"]))))
         masks = (shrink_mask(read_mask(path)) for path in (raw / "masks" / file, predictions / file))
         loaded.append(
             ExampleImage({str(key): value for key, value in score.items()}, image, draw_overlay(image, *masks))

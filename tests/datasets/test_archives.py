@@ -158,7 +158,7 @@ def test_a_file_that_is_not_an_archive_is_an_error(tmp_path: Path, name: str, co
 
     assert error_message(tmp_path / name) == (
         f"{tmp_path / name} is not a supported archive "
-        "(.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz, .txz, .rar). Use one of these or a folder."
+        "(.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tbz2, .tar.xz, .txz, .rar). Use one of these or a folder."
     )
 
 

@@ -13,13 +13,13 @@ from PIL import Image
 from naevi.config import Config
 from naevi.datasets.folder import import_folder
 from naevi.errors import UserError
-from naevi.images import FORMATS, IMAGE_SUFFIXES, read_image, read_mask
+from naevi.images import FORMATS, read_image, read_mask
 from naevi.tables import Decision
 
 File = tuple[str, str, bytes]
 Import = Callable[..., pd.DataFrame]
 ErrorMessage = Callable[..., str]
-SUFFIX_LIST = ", ".join(IMAGE_SUFFIXES)
+FORMAT_LIST = ", ".join(FORMATS)
 
 
 def encode(pixels: Any, file_format: str = "PNG") -> bytes:
@@ -161,7 +161,7 @@ def test_files_that_are_not_images_are_listed(error_message: ErrorMessage) -> No
 
     assert error_message(*pair("a"), *pair(98 * "ü"), *unusable).split("\n") == [
         "5 file(s) can't be used as images or masks:",
-        f"  images/scan.DCM is in a format that isn't read. Save it as one of {SUFFIX_LIST}, or set data.mismatches to "
+        f"  images/scan.DCM is in a format that isn't read. Save it as one of {FORMAT_LIST}, or set data.mismatches to "
         "leave-out.",
         f"  images/text.jpg can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}.",
         r"  'images/line\nbreak.png' has an unprintable character in its name. Rename it.",

@@ -14,7 +14,7 @@ from naevi.config import Config
 from naevi.datasets.raw import build_raw
 from naevi.deploy.predict import predict_images
 from naevi.errors import UserError
-from naevi.images import VOID, Pixels, read_image, read_mask
+from naevi.images import VOID, Pixels, raw_image, read_image, read_mask
 from naevi.inference.predictor import write_predictor
 from naevi.inference.segmenter import load_segmenter
 from naevi.tables import decision_table, read_decisions
@@ -54,7 +54,7 @@ def pair(image_id: str, image: bytes = IMAGE, mask: bytes = MASK) -> dict[str, b
 
 def image(image_id: str) -> Pixels:
     """Return an image in data/raw."""
-    return read_image(HERE.raw / "images" / f"{image_id}.png")
+    return read_image(raw_image(HERE.raw, image_id))
 
 
 def mask(image_id: str) -> Pixels:
@@ -450,13 +450,13 @@ def test_files_that_are_no_pictures_are_ignored_and_counted(build: Build, caplog
 
 
 def test_pictures_in_other_formats_can_be_left_out(build: Build) -> None:
-    files = pair("a") | {"images/b.HEIC": b"no picture that is read", "masks/b.png": MASK}
+    files = pair("a") | {"images/b.CR2": b"no picture that is read", "masks/b.png": MASK}
 
-    assert "images/b.HEIC is in a format that isn't read." in build(files)
+    assert "images/b.CR2 is in a format that isn't read." in build(files)
     assert build(files, {"data.mismatches": "leave-out"}) == ""
     assert decisions() == [
         ("Masks without an image, left out", 1, "b", "data.mismatches"),
-        ("Pictures in formats that aren't read, left out", 1, "images/b.HEIC", "data.mismatches"),
+        ("Pictures in formats that aren't read, left out", 1, "images/b.CR2", "data.mismatches"),
     ]
 
 

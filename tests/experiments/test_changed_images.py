@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from naevi.experiments.changed_images import changed_images, describe_missing, most_changed
 from naevi.experiments.comparison import comparison_html
-from naevi.images import write_image, write_mask
+from naevi.images import write_mask
 from tests.experiments.helpers import per_image
 from tests.helpers import HERE
 
@@ -31,8 +32,8 @@ def test_overlays_are_shown_only_for_the_files_that_were_scored(folder: Path, co
     half[3] = 0
     for part in ("images", "masks"):
         (HERE.raw / part).mkdir(parents=True)
-    for image_id in ("i0", "i1"):
-        write_image(HERE.raw / "images" / f"{image_id}.png", image)
+    for image_id, suffix in (("i0", "jpg"), ("i1", "png")):
+        Image.fromarray(image).save(HERE.raw / "images" / f"{image_id}.{suffix}")
         write_mask(HERE.raw / "masks" / f"{image_id}.png", mask)
     # A finds half of i0: Dice 2 * 4 / (4 + 8). Of i1, the file isn't the one that the table was made from.
     comparison = compare(per_image([2 / 3, 0.9]), per_image([1, 1]))

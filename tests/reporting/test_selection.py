@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from naevi.images import write_image, write_mask
+from naevi.images import write_mask
 from naevi.reporting.selection import load_examples, select_examples, select_worst
+from tests.datasets.image_files import exif
 
 
 def scores(dice: list[float]) -> pd.DataFrame:
@@ -64,7 +66,7 @@ def test_examples_are_loaded_and_named_by_rank_and_id(tmp_path: Path) -> None:
     for folder in ("raw/images", "raw/masks", "predictions"):
         (tmp_path / folder).mkdir(parents=True)
     mask = np.eye(8, 600, dtype=np.uint8)
-    write_image(tmp_path / "raw/images/a b.png", np.full((8, 600, 3), 100, np.uint8))
+    Image.new("RGB", (8, 600), (100, 100, 100)).save(tmp_path / "raw/images/a b.jpg", exif=exif(6))  # shown lying
     write_mask(tmp_path / "raw/masks/a b.png", mask)
     write_mask(tmp_path / "predictions/a b.png", mask)
     rows = select_examples(scores([0.5]).assign(image_id="a b"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from PIL import Image
 
 from naevi.deploy.external_validation import validate_model
 from naevi.errors import exit_message
@@ -27,6 +28,7 @@ from naevi.files import read_csv, read_json
 from naevi.results.data_sets import DataSet
 from naevi.tracking.registry import download_model, find_champion, read_per_image
 from tests import pipeline
+from tests.datasets.image_files import encode
 from tests.helpers import HERE
 
 ADDRESSES = [
@@ -203,6 +205,7 @@ def test_a_model_with_the_same_scores_as_another_is_not_mistaken_for_it(reposito
 
 
 ZEROS = "0" * 64
+CACHE = Path(".dvc/cache/files/md5")
 
 
 def another_champion(repository: Path, tags: dict[str, str], dropped: int) -> mlflow.MlflowClient:
@@ -268,30 +271,39 @@ def test_a_champion_with_another_yardstick_is_replaced_by_force_only(
     )
 
 
+def cache(repository: Path, content: bytes, suffix: str = "") -> str:
+    """Put a file into DVC's cache; return its MD5."""
+    md5 = hashlib.md5(content).hexdigest() + suffix
+    path = repository / CACHE / md5[:2] / md5[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return md5
+
+
 def earlier_version(repository: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> dict[str, str]:
     """Put the listing of an earlier data/raw into DVC's cache. Return the tags of a result on that version."""
     (result,) = results(repository)
-    cache = repository / ".dvc/cache/files/md5"
     md5 = result.data.tags["dvc.md5.data.raw"]
-    entries = json.loads((cache / md5[:2] / md5[2:]).read_bytes())
+    entries = json.loads((repository / CACHE / md5[:2] / md5[2:]).read_bytes())
     content = json.dumps(change(entries), sort_keys=True).encode()
-    md5 = f"{hashlib.md5(content).hexdigest()}.dir"
-    (cache / md5[:2]).mkdir(exist_ok=True)
-    (cache / md5[:2] / md5[2:]).write_bytes(content)
-    return {"data": ZEROS, "dvc.md5.data.raw": md5}
+    return {"data": ZEROS, "dvc.md5.data.raw": cache(repository, content, ".dir")}
 
 
 def test_a_champion_is_scored_on_the_images_that_are_new_to_it(repository: Path) -> None:
-    """Of twenty images, two are new, the mask of one was corrected, and one had another name before."""
+    """Of twenty images, two are new, and the mask of one was corrected. Two had another name, two another format."""
     ids = [line.split(",")[0] for line in HERE.per_image.read_text(encoding="utf-8").splitlines()[1:]]
-    new, corrected, renamed = ids[-2:], ids[0], ids[1]
+    new, corrected, renamed, converted, both = ids[-2:], *ids[:4]
 
     def change(entries: list[dict[str, str]]) -> list[dict[str, str]]:
         entries = [entry for entry in entries if Path(entry["relpath"]).stem not in new]
         for entry in entries:
             if entry["relpath"] == f"masks/{corrected}.png":
                 entry["md5"] = "0" * 32
-            entry["relpath"] = entry["relpath"].replace(renamed, "renamed")
+            if entry["relpath"] in (f"images/{converted}.png", f"images/{both}.png"):
+                content = encode(Image.open(HERE.raw / entry["relpath"]), "WEBP", lossless=True)
+                entry["relpath"] = entry["relpath"].replace(".png", ".webp")
+                entry["md5"] = cache(repository, content)
+            entry["relpath"] = entry["relpath"].replace(renamed, "renamed").replace(both, "both")
         return entries
 
     another_champion(repository, earlier_version(repository, change), dropped=2)
@@ -299,25 +311,26 @@ def test_a_champion_is_scored_on_the_images_that_are_new_to_it(repository: Path)
     refused = outcome(lambda: promote(HERE, "default", force=False))
 
     assert refused.startswith(
-        "naevi: not promoted: The data set has changed since the champion was trained. 16 images are the same. 2 are "
-        "new to the champion, and its model has predicted them now. 2 are left out, because the champion has seen them "
-        f"with another mask, under another name, or an image of their group: {corrected}, {renamed}. default "
+        "naevi: not promoted: The data set has changed since the champion was trained. 15 images are the same. 2 are "
+        "new to the champion, and its model has predicted them now. 3 are left out, because the champion has seen them "
+        "with another mask, under another name, or an image of their group: "
+        f"{corrected}, {renamed}, {both}. default "
     )
-    assert " 18 images" in refused
+    assert " 17 images" in refused
 
     champion = find_champion(HERE, "phantoms")
     assert champion is not None
     candidate = load_result(HERE, "default")
     scores = rescore(HERE, champion, read_per_image(HERE, champion.run), candidate).per_image
-    assert scores.image_id.tolist() == [image for image in ids if image not in (corrected, renamed)]
-    same = scores[:16].merge(candidate.per_image, on="image_id")
+    assert scores.image_id.tolist() == [image for image in ids if image not in (corrected, renamed, both)]
+    same = scores[:15].merge(candidate.per_image, on="image_id")
     assert same.dice_x.tolist() == same.dice_y.tolist()  # of the cross-validation
     validate_model(
         HERE, HERE.predictor, *(HERE.raw / name for name in ("images", "masks")), None, Path("external"), force=False,
         assignments=["data.classes.lesion=1"],
     )  # fmt: skip
     validated = read_csv(Path("external/reports/per_image.csv")).set_index("image_id")
-    assert scores[16:].dice.round(6).tolist() == validated.dice[new].tolist()
+    assert scores[15:].dice.round(6).tolist() == validated.dice[new].tolist()
 
 
 def test_a_champion_that_has_seen_every_image_is_not_scored(repository: Path) -> None:
