@@ -77,6 +77,7 @@ def test_an_image_that_would_be_read_otherwise_or_is_large_becomes_png(
 
     with Image.open(tmp_path / "images/a.b.png") as image:
         assert (image.format, image.mode) == ("PNG", "RGB")
+    assert (tmp_path / "images/a.b.png").read_bytes() != CONVERTED[kind]
 
 
 def test_a_turned_image_becomes_png_if_its_orientation_is_ignored(tmp_path: Path, own: DataConfig) -> None:
@@ -122,13 +123,13 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_picture_is_recognized_by_its_ending(tmp_path: Path, own: DataConfig, name: str) -> None:
     """Without `is_picture`, a file isn't used. A table may have the ending in the names of images."""
+    assert is_picture(name)
     content, suffix = FILES[name]
     image = ("images", f"images/{name}", content)
     mask, table = ("masks", "masks/a.png", encode(gray(SPOT * 255))), f"image,dx\n{name},nevus\n".encode()
 
     labels, _ = import_folder([image, mask, ("labels", "labels.csv", table)], tmp_path, own)
 
-    assert is_picture(name)
     assert labels.to_numpy().tolist() == [["a", "nevus"]]
     assert [path.name for path in (tmp_path / "images").iterdir()] == [f"a{suffix}"]
 
@@ -181,7 +182,10 @@ def test_without_a_plugin_a_heic_photograph_is_an_error(
     )
 
 
-@pytest.mark.skipif(not any(map(find_spec, HEIF_PLUGINS)), reason="pillow-heif isn't installed")
+needs_heif_plugin = pytest.mark.skipif(not any(map(find_spec, HEIF_PLUGINS)), reason="pillow-heif isn't installed")
+
+
+@needs_heif_plugin
 def test_with_a_plugin_a_heic_photograph_becomes_png(tmp_path: Path, own: DataConfig) -> None:
     """Whoever reads data/raw needs no plugin."""
     mask = encode(gray(np.eye(16, 32) * 255))
@@ -191,3 +195,14 @@ def test_with_a_plugin_a_heic_photograph_becomes_png(tmp_path: Path, own: DataCo
     image = read_image(raw_image(tmp_path, "a")).astype(int)
     assert np.abs(image[:, :16] - (200, 60, 40)).max() < 8
     assert np.abs(image[:, 16:] - (30, 80, 160)).max() < 8
+
+
+@needs_heif_plugin
+def test_a_heic_photograph_with_10_bits_needs_white(own: DataConfig) -> None:
+    """All values are 300 of 1023."""
+    content = (Path(__file__).parent / "photograph_10_bits.heic").read_bytes()
+
+    with pytest.raises(UserError, match="only 8 of its 10 bits can be read from HEIF"):
+        decode(content, "a.heic", own.reading)
+    known = own.reading.model_copy(update={"white": 1023.0})
+    assert np.abs(decode(content, "a.heic", known).pixels - 75.0).max() < 3

@@ -97,6 +97,11 @@ def test_masks_of_another_part_are_not_those_of_an_image() -> None:
     assert owners("train/images/a.png", "masks/a.png") == {"masks/a.png": "train/images/a.png"}
 
 
+@pytest.mark.parametrize("suffix", ["JPG", "jpe", "jfif", "webp", "tif", "heic"])
+def test_images_beside_masks_may_have_any_usual_format_but_png(suffix: str) -> None:
+    assert match_pictures([f"a.{suffix}", "a.png"]).owners == {"a.png": f"a.{suffix}"}
+
+
 def test_several_masks_have_the_same_image() -> None:
     assert owners("benign (4).png", "benign (4)_mask.png", "benign (4)_mask_1.png", "benign (5).png") == {
         "benign (4)_mask.png": "benign (4).png",
