@@ -39,6 +39,8 @@ ADDED_PARAMETERS = {
     "data.reading.mask_alpha": Added("ignore", "auto"),
     "data.reading.pages": Added("first", "refuse"),
     "preprocess.near_duplicates": Added(0.985, 0.985),
+    "train.start_from": Added("encoder", "network"),
+    "train.freeze_encoder": Added(0, 0),
 }
 
 

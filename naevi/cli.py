@@ -142,12 +142,15 @@ def validate(
 
 @command("naevi export --out naevi.onnx")
 @model_option
-@output_option("New .onnx file.", required=True)
+@output_option("New .onnx or .safetensors file.", required=True)
 def export(model: str, out: Path, force: bool) -> None:
-    """Write a model as an ONNX file, for other programs."""
-    from naevi.deploy.onnx import export_onnx
+    """Write a model as an ONNX file for other programs.
 
-    export_onnx(_model_folder(model), out, force=force)
+    A .safetensors file contains only the weights. Put it into data/weights to train from it, see model.weights.
+    """
+    from naevi.deploy.export import export_model
+
+    export_model(_model_folder(model), out, force=force)
 
 
 @command("naevi demo")

@@ -37,6 +37,7 @@ Architecture = Literal[
     "dpt",
 ]
 ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
+LESSON_12: tuple[Architecture, ...] = ("segnet", "unet-plain")  # networks without an encoder that can be frozen
 LossName = Literal["bce", "cross-entropy", "dice", "focal", "lovasz", "tversky"]
 LOSS_NAMES: tuple[str, ...] = get_args(LossName)
 
@@ -52,11 +53,21 @@ MAX_PROBLEMS = 20  # that a message names
 
 
 def _known_weights(value: str) -> str:
-    if value not in ("imagenet", "none") and not value.endswith(".safetensors"):
-        raise ValueError(
-            f"model.weights: must be imagenet, none or a path that ends in .safetensors; got {shorten(repr(value))}"
+    # Records of earlier versions have paths, so the rest of the name isn't checked. DVC stops if there is no such file.
+    if value in ("imagenet", "none") or value.endswith(".safetensors"):
+        return value
+    remedy = ""
+    if value.startswith(("models:/", "runs:/")):  # not a stable input: its files can change or be deleted
+        remedy = f". Run `naevi export --model {shorten(value)} --out data/weights/start.safetensors` and set "
+        remedy += "model.weights to start.safetensors"
+    elif value.endswith((".pth", ".pt", ".ckpt", ".bin")):
+        remedy = (
+            ". Convert this pickle: `safetensors.torch.save_file(torch.load(old, weights_only=True), new)` in Python"
         )
-    return value
+    raise ValueError(
+        "model.weights: must be imagenet, none or the name of a .safetensors file in data/weights; "
+        f"got {shorten(repr(value))}{remedy}"
+    )
 
 
 def _known_losses(value: str) -> str:
@@ -243,6 +254,8 @@ class TrainConfig(Section):
     average: Annotated[float, Field(ge=0, lt=1)]
     loss: Annotated[str, AfterValidator(_known_losses)]
     augment: AugmentConfig
+    start_from: Literal["network", "encoder"]
+    freeze_encoder: Annotated[int, Field(ge=0, le=10_000)]
     seed: Seed
 
 
@@ -311,6 +324,15 @@ class Config(Section):
             raise ValueError(f"data.classes: masks of {self.data.source} hold 0 and 255; got {self.data.classes}")
         if len(values) > 2 and "bce" in self.train.loss.split("+"):
             raise ValueError(f"train.loss: bce is for two classes, cross-entropy for any; got {len(values)} classes")
+        return self
+
+    @model_validator(mode="after")
+    def _encoder_fits(self) -> Self:
+        if self.train.freeze_encoder and self.model.architecture in LESSON_12:
+            raise ValueError(
+                f"train.freeze_encoder: must be 0 for {self.model.architecture}, whose encoder is not a module of its "
+                f"own; got {self.train.freeze_encoder}"
+            )
         return self
 
     @model_validator(mode="after")

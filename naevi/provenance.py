@@ -55,11 +55,13 @@ def model_origin(
     image_table: pd.DataFrame,
     parts: dict[str, list[str]],
     start: str,
+    start_weights: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return everything that determines a model's bytes, with its fingerprint, as model.json records it.
 
     The config is that of `effective_model_config`. `parts` holds the image ids of train and val. `start` is the SHA-256
-    of the network before training. It represents weights that come from elsewhere.
+    of the network before training. It represents weights that come from elsewhere. `start_weights` is the account of
+    `load_start_weights`, only for weights from a file.
     """
     origin = {
         "item": name,
@@ -73,7 +75,7 @@ def model_origin(
         "code": code_digest(workspace, "train"),
         "versions": {name: version(name) for name in PACKAGES},
         "start": start,
-    }
+    } | ({"start_weights": start_weights} if start_weights else {})
     return {"fingerprint": digest(origin)} | origin
 
 

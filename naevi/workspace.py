@@ -81,6 +81,10 @@ class Workspace:
         """Return the folder of one model: model.safetensors, model.json, history.csv."""
         return self.models / name
 
+    def weights(self, name: str) -> Path:
+        """Return the file of weights that model.weights names. imagenet and none have a file with an explanation."""
+        return self.root / "data/weights" / name
+
     def checkpoint(self, fingerprint: str) -> Path:
         """Return the checkpoint of the training with this fingerprint. It is not an output of the pipeline."""
         return self.main_repository / ".dvc/tmp/checkpoints" / f"{fingerprint}.pt"

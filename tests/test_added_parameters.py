@@ -22,7 +22,7 @@ def old() -> dict[str, Any]:
     sections = ("patterns", "columns", "masks", "reading")
     for key in ("path", "name", "split_folders", "mismatches", "extra_rows", "repeated_rows", *sections):
         del values["data"][key]
-    del values["preprocess"]["near_duplicates"]
+    del values["preprocess"]["near_duplicates"], values["train"]["start_from"], values["train"]["freeze_encoder"]
     return values
 
 
@@ -43,6 +43,7 @@ def test_an_old_record_gets_the_values_that_were_in_effect(old: dict[str, Any]) 
     assert old == before
     assert config.preprocess.near_duplicates == 0.985
     assert config.data.path == "data/ph2.csv"
+    assert (config.train.start_from, config.train.freeze_encoder) == ("encoder", 0)
     assert (config.data.reading.pages, config.data.split_folders, config.data.columns.group) == (
         "first",
         "ignore",
@@ -69,13 +70,14 @@ def test_a_params_file_without_new_parameters_gets_the_lines_to_paste(folder: Pa
         load_config(HERE)
 
     assert str(error.value) == (
-        "params.yaml lacks 19 parameter(s) of this version. Add these lines to its sections of the same names:\n"
+        "params.yaml lacks 21 parameter(s) of this version. Add these lines to its sections of the same names:\n"
         "data:\n  path: data/ph2.csv\n  name: auto\n  patterns:\n    images: auto\n    masks: auto\n"
         "  split_folders: use\n  mismatches: refuse\n  extra_rows: ignore\n"
         "  repeated_rows: refuse\n  masks:\n    values: refuse\n    void: []\n    sizes: resize\n    several: refuse\n"
         "    missing: mismatch\n"
         "  reading:\n    orientation: auto\n    white: auto\n    image_alpha: white\n"
-        "    mask_alpha: auto\n    pages: refuse\npreprocess:\n  near_duplicates: 0.985"
+        "    mask_alpha: auto\n    pages: refuse\npreprocess:\n  near_duplicates: 0.985\n"
+        "train:\n  start_from: network\n  freeze_encoder: 0"
     )
 
 

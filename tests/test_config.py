@@ -134,7 +134,7 @@ def test_a_number_or_a_word_that_is_neither_is_one_problem(
 
 
 LOSSES = "a sum such as cross-entropy+dice of bce, cross-entropy, dice, focal, lovasz, tversky, each once"
-WEIGHTS = "must be imagenet, none or a path that ends in .safetensors"
+WEIGHTS = "must be imagenet, none or the name of a .safetensors file in data/weights"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,20 @@ WEIGHTS = "must be imagenet, none or a path that ends in .safetensors"
         ({"train.loss": "hinge"}, f"train.loss: {LOSSES}; got 'hinge'"),
         ({"train.loss": "dice+dice"}, f"train.loss: {LOSSES}; got 'dice+dice'"),
         ({"model.weights": "imagenette"}, f"model.weights: {WEIGHTS}; got 'imagenette'"),
+        (
+            {"model.weights": "models:/ph2@champion"},
+            f"model.weights: {WEIGHTS}; got 'models:/ph2@champion'. Run `naevi export --model models:/ph2@champion "
+            "--out data/weights/start.safetensors` and set model.weights to start.safetensors",
+        ),
+        (
+            {"model.weights": "isic.pth"},
+            f"model.weights: {WEIGHTS}; got 'isic.pth'. Convert this pickle: "
+            "`safetensors.torch.save_file(torch.load(old, weights_only=True), new)` in Python",
+        ),
+        (
+            {"model.architecture": "segnet", "train.freeze_encoder": 3},
+            "train.freeze_encoder: must be 0 for segnet, whose encoder is not a module of its own; got 3",
+        ),
         ({"data.classes": {"a": 0, "b": 0}}, "data.classes: each class has a value of its own; got {'a': 0, 'b': 0}"),
         (
             {"data.source": "ph2", "data.classes": {"skin": 0, "lesion": 1}},

@@ -33,8 +33,12 @@ LOCKED = {"models.build", "reporting.report"}
 
 # The manifest is read for PH2 only, and the stages are observed on synthetic images.
 UNREAD_MANIFEST = f"download lists {HERE.relative(HERE.ph2_manifest)}, which it didn't read"
+# The networks of these tests start with random weights.
+UNREAD_WEIGHTS = "train lists data/weights/${model.weights}, which it didn't read"
+UNREAD = {UNREAD_MANIFEST, UNREAD_WEIGHTS}
 # Read without being written by a stage: they are in git.
-KEPT_IN_GIT = {HERE.relative(HERE.ph2_manifest), HERE.relative(HERE.results)}
+START_WEIGHTS = "data/weights/${model.weights}"  # in git or tracked by DVC
+KEPT_IN_GIT = {HERE.relative(HERE.ph2_manifest), HERE.relative(HERE.results), START_WEIGHTS}
 
 
 def module_files() -> dict[str, Path]:
@@ -249,9 +253,9 @@ def test_a_missing_entry_is_noticed(name: str, kind: str, index: int, opened: di
     wrong = copy.deepcopy(PIPELINE)
     left_out = wrong["stages"][name][kind].pop(index)
 
-    problems = set(code_problems(wrong) + param_problems(wrong) + file_problems(wrong, opened)) - {UNREAD_MANIFEST}
+    problems = set(code_problems(wrong) + param_problems(wrong) + file_problems(wrong, opened)) - UNREAD
 
-    assert bool(problems) == (left_out != "${data.path}")
+    assert bool(problems) == (left_out not in ("${data.path}", START_WEIGHTS))
 
 
 @pytest.mark.parametrize(("name", "kind", "index"), without("outs") + without("metrics") + without("plots"))
@@ -321,7 +325,7 @@ def opened(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_stages_open_the_files_that_are_listed_and_no_others(opened: dict) -> None:
-    assert file_problems(PIPELINE, opened) == [UNREAD_MANIFEST]
+    assert file_problems(PIPELINE, opened) == [UNREAD_MANIFEST, UNREAD_WEIGHTS]
 
 
 def test_editing_any_module_makes_exactly_its_stages_stale(
@@ -345,6 +349,21 @@ def test_editing_any_module_makes_exactly_its_stages_stale(
 
         file.write_text(before, encoding="utf-8")
         assert stale == {stage for stage in STAGES if _under(name, sorted(code(stage)))}, name
+
+
+def test_only_the_file_of_weights_that_is_named_makes_training_stale(
+    small_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With model.weights=imagenet; a file has its own name there."""
+    folder = pipeline.copy(small_repository, tmp_path / "repository")
+    monkeypatch.chdir(folder)
+    stale = []
+    for name in ("other.safetensors", "imagenet"):
+        (folder / "data/weights" / name).write_text("other weights", encoding="utf-8")
+        with Repo() as repository:
+            stale.append(set(repository.status()))
+
+    assert stale == [set(), {"train@0", "train@1", "train@all"}]
 
 
 def test_a_stage_cannot_read_a_section_that_it_does_not_declare(small_repository: Path) -> None:

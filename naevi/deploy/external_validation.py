@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from naevi.added_parameters import complete_record
 from naevi.config import (
     Config,
     DataConfig,
@@ -157,7 +158,7 @@ def _validation_config(description: dict[str, Any], settings: PredictorSettings,
         },
         "preprocess": {"size": description["size"]},
         "model": description["model"],
-        "train": description["train"],
+        "train": complete_record({"data": {}, "train": description["train"]})["train"],
         "evaluate": settings.model_dump(include=set(PredictConfig.model_fields))
         | {"resamples": RESAMPLES, "seed": SEED},
         "runtime": settings.model_dump(include=set(RuntimeConfig.model_fields)),

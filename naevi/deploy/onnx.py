@@ -9,11 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from naevi.errors import UserError, check_output, describe_error
-from naevi.files import atomic_file
-from naevi.inference.predictor import SETTINGS, read_predict_settings
+from naevi.errors import UserError, describe_error
 from naevi.models.prediction import scale_pixels, to_probabilities
-from naevi.models.storage import load_model
 
 
 class PixelNetwork(nn.Module):
@@ -28,24 +25,18 @@ class PixelNetwork(nn.Module):
         return to_probabilities(self.network(scale_pixels(images)))
 
 
-def export_onnx(model: Path, out: Path, *, force: bool) -> None:
-    """Write the model in a folder as an ONNX file, in fp32.
+def write_onnx(network: nn.Module, description: dict[str, Any], file: Path) -> None:
+    """Write a network as an ONNX file, in fp32. `description` is the content of its model.json.
 
     Input `images`: uint8 (N, 3, size, size), RGB. Output `probability`: float32 (N, C, size, size). With two classes C
     is 1: the foreground's probability. The metadata contain `size`, `classes` and the weights' `sha256` as JSON. Not
     part of the file: test-time augmentation, resizing to the native size, threshold and postprocessing.
 
-    Raises UserError as `check_output` and `load_model` do, and if ONNX can't express the network.
+    Raises UserError if ONNX can't express the network.
     """
-    check_output(out, force=force, suffixes=(".onnx",))
-    if (model / SETTINGS).exists():
-        read_predict_settings(model)  # a predictor without a model: its message says why
-    network, description = load_model(model, device="cpu")
     program = _trace(PixelNetwork(network).eval(), description)
     program.model.metadata_props.update({key: json.dumps(description[key]) for key in ("size", "classes", "sha256")})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(out) as partial:
-        program.save(partial, external_data=False)
+    program.save(file, external_data=False)
 
 
 def _trace(network: nn.Module, description: dict[str, Any]) -> torch.onnx.ONNXProgram:

@@ -44,10 +44,10 @@ class NormalizedNetwork(nn.Module):
 
 
 def create_network(model: ModelConfig, *, classes: int, seed: int) -> NormalizedNetwork:
-    """Return the network that training starts from: random by `seed`, with the encoder weights of `model.weights`.
+    """Return the network that training starts from: random by `seed`, with ImageNet weights if model.weights says so.
 
-    Equal seeds give equal bytes, and the global random generators don't change. Lesson 12's networks have no
-    pretrained encoder and always start from random weights.
+    Equal seeds give equal bytes, and the global random generators don't change. Lesson 12's networks have no ImageNet
+    weights. `load_start_weights` loads weights from a file.
 
     Raises UserError as `build_network` and `load_encoder_weights` do.
     """
@@ -55,7 +55,7 @@ def create_network(model: ModelConfig, *, classes: int, seed: int) -> Normalized
         # Not torch.manual_seed: that would also reseed every GPU.
         torch.default_generator.manual_seed(seed)
         network = build_network(model, classes=classes)
-        if model.weights != "none" and model.architecture not in OWN_NETWORKS:
+        if model.weights == "imagenet" and model.architecture not in OWN_NETWORKS:
             load_encoder_weights(network.body.get_submodule("encoder"), model)
     return network
 
@@ -63,13 +63,20 @@ def create_network(model: ModelConfig, *, classes: int, seed: int) -> Normalized
 def effective_model_config(config: Config) -> Config:
     """Return the config with the model settings that are really used.
 
-    Lesson 12's networks have an encoder of their own and no pretrained weights, whatever params.yaml says.
+    Lesson 12's networks have an encoder of their own and no ImageNet weights, whatever params.yaml says.
+
+    Raises UserError if only the encoder of such a network is to be loaded from a file.
     """
-    if config.model.architecture not in OWN_NETWORKS:
+    model = config.model
+    if model.architecture not in OWN_NETWORKS:
         return config
-    return config.model_copy(
-        update={"model": config.model.model_copy(update={"encoder": OWN_ENCODER, "weights": "none"})}
-    )
+    weights = "none" if model.weights == "imagenet" else model.weights
+    if weights != "none" and config.train.start_from == "encoder":
+        raise UserError(
+            f"The encoder of {model.architecture} is not a module of its own, so its weights can't be loaded alone. "
+            "Set train.start_from to network, or model.weights to none."
+        )
+    return config.model_copy(update={"model": model.model_copy(update={"encoder": OWN_ENCODER, "weights": weights})})
 
 
 def build_network(model: ModelConfig, *, classes: int) -> NormalizedNetwork:

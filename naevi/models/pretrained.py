@@ -1,19 +1,16 @@
-"""Pretrained encoder weights: from pip packages, a file, or the Hugging Face hub."""
+"""ImageNet weights of encoders: from pip packages or the Hugging Face hub."""
 
 import hashlib
 import io
 import re
 import warnings
 from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
 from huggingface_hub import constants, get_session
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from naevi.config import ModelConfig
@@ -72,23 +69,19 @@ STAGE_LAYERS = {
 
 
 def load_encoder_weights(encoder: nn.Module, model: ModelConfig) -> None:
-    """Load the weights that `model.weights` names, imagenet or a path, into a network's encoder.
+    """Load ImageNet weights into a network's encoder.
 
-    imagenet uses PACKAGED_WEIGHTS, or otherwise what smp or timm download from the hub; for timm's encoders that is
-    their default tag. A file may hold a whole network of this project or smp, an encoder of smp, or a model of timm.
-    Other tensors in it are ignored.
+    They are PACKAGED_WEIGHTS, or otherwise what smp or timm download from the hub; for timm's encoders that is their
+    default tag.
 
-    Raises UserError as `read_packaged_weights` does, and if the hub has no weights, the file can't be read, or tensors
-    are missing or have other shapes.
+    Raises UserError as `read_packaged_weights` does, and if the hub has no weights, or tensors are missing or have
+    other shapes.
     """
-    if model.weights != "imagenet":
-        tensors = _read_file(Path(model.weights))
-    elif model.encoder in PACKAGED_WEIGHTS:
-        tensors = read_packaged_weights(model.encoder)
-    else:
-        tensors = _download_from_hub(model)
+    packaged = model.encoder in PACKAGED_WEIGHTS
+    tensors = read_packaged_weights(model.encoder) if packaged else _download_from_hub(model)
+    names = match_encoder(tensors, encoder.state_dict(), model)
     # Not encoder.load_state_dict: smp's encoders override it and rename keys.
-    nn.Module.load_state_dict(encoder, _matching_tensors(tensors, encoder.state_dict(), model))
+    nn.Module.load_state_dict(encoder, {key: tensors[name] for key, name in names.items()})
 
 
 def read_packaged_weights(encoder: str) -> dict[str, Tensor]:
@@ -112,11 +105,15 @@ def timm_key(key: str, depths: tuple[int, ...]) -> str:
     return f"blocks.{stage}.{index}.{(STAGE_LAYERS if stage else STAGE_0_LAYERS)[layer]}.{tensor}"
 
 
-def _matching_tensors(source: dict[str, Tensor], target: dict[str, Tensor], model: ModelConfig) -> dict[str, Tensor]:
-    """Return the source's tensors under the target's names."""
-    by_name = {_without_prefix(key): tensor for key, tensor in source.items()}
+def match_encoder(source: dict[str, Tensor], target: dict[str, Tensor], model: ModelConfig) -> dict[str, str]:
+    """Return the source's name of each tensor of an encoder.
+
+    Both may have the names of this project, of smp or of timm. Raises UserError if tensors are missing or have other
+    shapes.
+    """
+    by_name = {_without_prefix(key): key for key in source}
     pairs = ((key, by_name.get(_without_prefix(key))) for key in target)
-    matching = {key: tensor for key, tensor in pairs if tensor is not None and tensor.shape == target[key].shape}
+    matching = {key: name for key, name in pairs if name and source[name].shape == target[key].shape}
     # Weights from TensorFlow lack batch counts; torch fills them in.
     missing = [key for key in target if key not in matching and not key.endswith("num_batches_tracked")]
     if missing:
@@ -131,17 +128,7 @@ def _matching_tensors(source: dict[str, Tensor], target: dict[str, Tensor], mode
 
 def _without_prefix(key: str) -> str:
     """Return a tensor's name without the prefixes of networks, with dots for the underscores that timm uses."""
-    return re.sub(r"^((body|encoder|model)\.)*", "", key.replace("_", "."))
-
-
-def _read_file(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"model.weights {path} can't be read ({describe_error(error)}). "
-            "Use another .safetensors file, imagenet or none."
-        ) from error
+    return re.sub(r"^((body|encoder|model|module|net)\.)*", "", key.replace("_", "."))
 
 
 def _download_from_hub(model: ModelConfig) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """The model card. It is derived from parameters, models and scores, so it can't go out of date."""
 
+from typing import Any
+
 from naevi.config import ModelConfig
 from naevi.metrics import FAILURE_IOU
 from naevi.rendering.data_sets import DATASET_NAMES
@@ -22,10 +24,11 @@ DATASET_LIMITS = {
 
 def model_card(result: ReportData) -> dict[str, str]:
     """Return the texts of the model card by heading."""
+    network = _describe_network(result.network, result.models[0].get("start_weights"))
     size, dice, iou = result.config.preprocess.size, result.metrics["dice"], result.metrics["iou"]
     return {
         "What it does": f"It segments an image into {join_words(result.config.data.names())}. "
-        f"{_describe_network(result.network)} It resizes the image to {size} by {size} px and returns a mask of the "
+        f"{network} It resizes the image to {size} by {size} px and returns a mask of the "
         "image's own size.",
         "Intended use": "Research and teaching.",
         "Not for": "Diagnosis, treatment, triage or any other decision about a person. It is not a medical device: "
@@ -41,10 +44,14 @@ def model_card(result: ReportData) -> dict[str, str]:
     }
 
 
-def _describe_network(network: ModelConfig) -> str:
-    if network.encoder == OWN_ENCODER:
-        return f"The network is {network.architecture} from lesson 12, trained from random weights."
+def _describe_network(network: ModelConfig, file: dict[str, Any] | None) -> str:
+    """Return a sentence about the network. `file` is the account of `load_start_weights` if a file was loaded."""
     start = "random weights" if network.weights == "none" else f"weights: {network.weights}"
+    if file:
+        start += f", {file['loaded']} of {file['tensors']} tensors of the {file['part']}"
+    if network.encoder == OWN_ENCODER:
+        origin = start.replace(":", "", 1) if file else "random weights"
+        return f"The network is {network.architecture} from lesson 12, trained from {origin}."
     return f"The network is {network.architecture} with the encoder {network.encoder} ({start})."
 
 

@@ -18,7 +18,7 @@ from naevi.models.distributed import is_main_process, sum_over_processes, world_
 from naevi.progress import progress
 from naevi.training.augmentation import draw_random_numbers
 from naevi.training.checkpoint import Checkpoint, HistoryRow
-from naevi.training.step import Trainer, mean_loss, run_epoch, set_up_training
+from naevi.training.step import Trainer, freeze_encoder, mean_loss, run_epoch, set_up_training
 from naevi.training.validation import validate
 
 OnEpoch = Callable[[HistoryRow, Pixels | None], None]
@@ -50,7 +50,8 @@ def fit(
 
     Columns: epoch (from 1), lr (of the last step), train_loss; with validation images also val_loss, val_dice and
     val_iou, means over images and classes at the training size. Nothing is chosen by them. The network of the last
-    epoch is kept, or its moving average over steps if `settings.average` is above 0.
+    epoch is kept, or its moving average over steps if `settings.average` is above 0. Until the epoch
+    `settings.freeze_encoder`, weights and batch-norm statistics of the encoder don't change.
 
     on_epoch receives each row and the predictions for the validation images, uint8 (N, H, W) of class indices. If a
     checkpoint exists, training resumes from it and gives the same bytes as an uninterrupted run. Several processes
@@ -66,6 +67,7 @@ def fit(
     remaining = range(len(history) + 1, settings.epochs + 1)
     order, random_numbers = _plan_epoch(len(history) + 1, images, settings, compute)
     for epoch in progress(remaining, total=len(remaining), label="train", unit="images", scale=len(images)):
+        trainer = freeze_encoder(trainer, frozen=epoch <= settings.freeze_encoder)
         batch_losses, lr = run_epoch(trainer, images, order, random_numbers)
         order, random_numbers = _plan_epoch(
             epoch + 1, images, settings, compute

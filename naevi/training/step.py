@@ -2,7 +2,8 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,7 +64,10 @@ class Trainer:
     loss_function: LossFunction
     compute: ComputeSettings
     forward_backward: Step  # images, masks, random numbers, weight → loss; leaves gradients at the parameters
+    build_step: Callable[[], Step]  # another forward_backward, for the parameters that need gradients now
     steps_per_epoch: int
+    freezable: tuple[nn.Parameter, ...]  # the weights of the encoder if it is frozen in any epoch
+    frozen_encoder: nn.Module | None = None  # while its weights and its batch-norm statistics stay as they are
 
     def state(self) -> dict[str, Stateful]:
         """Return what a checkpoint keeps."""
@@ -85,24 +89,45 @@ def set_up_training(
     # Batches of nearly equal size, each image once an epoch. Every process gets at least two images of each batch,
     # because batch norm fails on one.
     steps = min(math.ceil(len(images) / settings.batch_size), len(images) // (2 * world_size()))
-    parallel = data_parallel(network)
     average = WeightAverage(network, settings.average)
     optimizer = AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     schedule = _schedule(optimizer, settings, total_steps=settings.epochs * steps)
     void = images.has_void()
     loss_function = build_loss(settings.loss, void=void)
 
-    def forward_backward(batch: Tensor, masks: Tensor, random_numbers: Tensor, weight: Tensor) -> Tensor:
-        batch, masks = augment(batch, masks, random_numbers, settings.augment, classes=images.classes, void=void)
-        with compute.autocast(), fast_depthwise(compute):
-            logits = parallel(batch.contiguous(memory_format=torch.channels_last))
-        loss = loss_function(logits, masks) * weight
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no hints there
-        return loss.detach()
+    def build_step() -> Step:
+        parallel = data_parallel(network)
 
-    captured = capture_step(forward_backward, network, compute)
-    return Trainer(network, average, optimizer, schedule, loss_function, compute, captured, steps)
+        def forward_backward(batch: Tensor, masks: Tensor, random_numbers: Tensor, weight: Tensor) -> Tensor:
+            batch, masks = augment(batch, masks, random_numbers, settings.augment, classes=images.classes, void=void)
+            with compute.autocast(), fast_depthwise(compute):
+                logits = parallel(batch.contiguous(memory_format=torch.channels_last))
+            loss = loss_function(logits, masks) * weight
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no hints there
+            return loss.detach()
+
+        return capture_step(forward_backward, network, compute)
+
+    weights = network.body.get_submodule("encoder").parameters() if settings.freeze_encoder else ()
+    freezable = tuple(weight for weight in weights if weight.requires_grad)
+    step = build_step()
+    return Trainer(network, average, optimizer, schedule, loss_function, compute, step, build_step, steps, freezable)
+
+
+def freeze_encoder(trainer: Trainer, *, frozen: bool) -> Trainer:
+    """Return the trainer with weights and batch-norm statistics of the encoder frozen, or no longer frozen.
+
+    Frozen weights have no gradient, so AdamW neither changes nor decays them, and its state of them begins later.
+    """
+    if frozen == (trainer.frozen_encoder is not None):
+        return trainer
+    for weight in trainer.freezable:
+        weight.requires_grad_(not frozen)
+        weight.grad = None
+    # CUDA graphs and DistributedDataParallel are made for fixed modes and a fixed set of gradients.
+    encoder = trainer.network.body.get_submodule("encoder") if frozen else None
+    return replace(trainer, frozen_encoder=encoder, forward_backward=trainer.build_step())
 
 
 def run_epoch(
@@ -113,6 +138,8 @@ def run_epoch(
     `order` is int64 (N,), `random_numbers` are those of `draw_random_numbers`, float32 (N, N_DRAWS).
     """
     trainer.network.train()
+    if trainer.frozen_encoder:
+        trainer.frozen_encoder.eval()
     batch_losses = []
     for batch in order.tensor_split(trainer.steps_per_epoch):
         rows = local_rows(batch)

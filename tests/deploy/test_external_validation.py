@@ -12,8 +12,9 @@ from naevi.config import Config
 from naevi.datasets.synthetic import synthetic_image
 from naevi.deploy.external_validation import validate_model
 from naevi.errors import UserError
-from naevi.files import read_json
+from naevi.files import read_json, write_json
 from naevi.images import write_image
+from naevi.provenance import digest
 from naevi.record import read_scores
 from naevi.workspace import Workspace
 from tests.datasets.image_files import encode, gray
@@ -74,6 +75,21 @@ def test_scores_and_report_need_no_repository(clinic: Path) -> None:
     assert "evaluate.resamples` | `10000`" in report
     assert str(clinic) not in report
     assert {path.name for path in (clinic / "new").iterdir()} == {"out"}
+
+
+def test_a_predictor_of_an_earlier_version_is_read(clinic: Path) -> None:
+    """Its model.json lacks the parameters of training that were added later."""
+    file = clinic / "predictor/model.json"
+    values = {key: value for key, value in read_json(file).items() if key not in ("fingerprint", "sha256")}
+    for key in ("start_from", "freeze_encoder"):
+        del values["train"][key]
+    write_json(file, {"fingerprint": digest(values)} | values | {"sha256": read_json(file)["sha256"]})
+
+    validate(clinic, "out", KEEP_EMPTY)
+
+    report = Workspace(clinic / "out").report_md.read_text(encoding="utf-8")
+    assert "| `train.start_from` | `encoder` |" in report
+    assert "| `train.freeze_encoder` | `0` |" in report
 
 
 def test_the_same_images_give_the_same_bytes_with_force(clinic: Path) -> None:

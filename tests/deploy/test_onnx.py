@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from naevi.config import Config
-from naevi.deploy.onnx import export_onnx
+from naevi.deploy.export import export_model
 from naevi.errors import UserError
 from naevi.models.device import ComputeSettings
 from naevi.models.prediction import predict_probabilities
@@ -32,7 +32,7 @@ def test_onnx_and_torch_give_the_same_probabilities(
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     network, description = load_model(folder, device="cpu")
 
-    export_onnx(folder, tmp_path / "new" / "model.onnx", force=False)
+    export_model(folder, tmp_path / "new" / "model.onnx", force=False)
 
     session = onnxruntime.InferenceSession(tmp_path / "new" / "model.onnx")
     for batch in (images, images[:1]):
@@ -48,14 +48,14 @@ def test_onnx_and_torch_give_the_same_probabilities(
     ("name", "message"),
     [
         ("model.onnx", r"--out .*model\.onnx already exists\. Choose a new name, or overwrite it with --force\."),
-        ("model.pt", r"--out .*model\.pt doesn't end in \.onnx\. Choose a file name that does\."),
+        ("model.pt", r"--out .*model\.pt doesn't end in \.onnx or \.safetensors\. Choose a file name that does\."),
     ],
 )
 def test_out_must_be_a_new_onnx_file(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "model.onnx").touch()
 
     with pytest.raises(UserError, match=message):
-        export_onnx(tmp_path / "predictor", tmp_path / name, force=False)
+        export_model(tmp_path / "predictor", tmp_path / name, force=False)
 
 
 def test_a_predictor_without_a_model_says_why(tmp_path: Path, config_with: Callable[[dict[str, Any]], Config]) -> None:
@@ -64,4 +64,4 @@ def test_a_predictor_without_a_model_says_why(tmp_path: Path, config_with: Calla
         (folder / name).unlink()
 
     with pytest.raises(UserError, match=r"predictor holds no model, because cv\.models lacks all\."):
-        export_onnx(folder, tmp_path / "model.onnx", force=False)
+        export_model(folder, tmp_path / "model.onnx", force=False)

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from naevi.config import ModelConfig
 from naevi.errors import UserError
 from naevi.inference.segmenter import load_segmenter
-from naevi.models.pretrained import load_encoder_weights
+from naevi.models.start_weights import load_start_weights
 from naevi.models.storage import load_model
 from naevi.provenance import digest
 from naevi.tracking import serving
@@ -79,12 +79,14 @@ def model_weights(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) ->
 def start_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     """The .safetensors that model.weights names, which has no hash."""
     encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2))
-    valid = [save(dict(encoder.state_dict())), save({f"body.{k}": v.half() for k, v in encoder.state_dict().items()})]
+    body = torch.nn.ModuleDict({"encoder": encoder, "decoder": torch.nn.Conv2d(2, 1, 1)})
+    network = torch.nn.ModuleDict({"body": body})
+    valid = [save(dict(encoder.state_dict())), save({k: v.half() for k, v in network.state_dict().items()})]
     settings = ModelConfig(architecture="unet", encoder="resnet18", weights=str(folder / "a.safetensors"))
 
     def read(data: bytes) -> None:
         (folder / "a.safetensors").write_bytes(data)
-        load_encoder_weights(encoder, settings)
+        load_start_weights(network, settings, "network", folder / "a.safetensors")
 
     return Reader(read, valid, spoilt(valid, mend=_header_as_long_as_it_says))
 

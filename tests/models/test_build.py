@@ -6,7 +6,7 @@ import timm
 import torch
 from torch.nn import functional as F
 
-from naevi.config import ARCHITECTURES, ModelConfig
+from naevi.config import ARCHITECTURES, LESSON_12, ModelConfig
 from naevi.errors import UserError
 from naevi.models import lesson12
 from naevi.models.build import OWN_NETWORKS, NormalizedNetwork, build_network, check_image_size, create_network
@@ -29,6 +29,7 @@ def _images(number: int, size: int) -> torch.Tensor:
 def test_the_architectures_of_the_config_are_smps_and_lesson_12s() -> None:
     """Now and then smp adds one; config.py spells them out and must follow."""
     assert set(ARCHITECTURES) == {*smp.MODEL_ARCHITECTURES_MAPPING, *OWN_NETWORKS}
+    assert set(LESSON_12) == set(OWN_NETWORKS)
 
 
 @pytest.mark.filterwarnings("ignore:Encoder does not have prefix tokens")  # dpt is made for transformers

@@ -1,8 +1,7 @@
-"""Packaged weights compute what they computed where they come from; files and the hub's cache give their tensors."""
+"""Packaged weights compute what they computed where they come from; the hub's cache gives its tensors."""
 
 import io
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,105 +92,6 @@ def test_the_state_dict_is_the_whole_of_timms_model(encoder: str) -> None:
 def test_keys_follow_the_rule(theirs: str, timms: str) -> None:
     """Depths 1, 2, 2, 3, 3, 4, 1: block 0 is stage 0, blocks 1 and 2 are stage 1, block 15 is stage 6."""
     assert timm_key(theirs, PACKAGED_WEIGHTS[LITE0].depths) == timms
-
-
-@pytest.mark.parametrize("layout", ["body.encoder.", "encoder.", ""])
-@pytest.mark.parametrize("encoder", [LITE0, "resnet18", "mit_b0"])
-def test_a_file_of_this_project_or_of_smps_gives_the_encoder_its_tensors(
-    tmp_path: Path, encoder: str, layout: str
-) -> None:
-    """What a decoder has besides is left alone, and a seed decides no more."""
-    file = tmp_path / "some.safetensors"
-    expected = _encoder(_model(encoder, "none"), seed=1).state_dict()
-    _save({layout + key: t for key, t in expected.items()} | {"body.decoder.bias": torch.zeros(1)}, file)
-
-    assert _equal(_encoder(_model(encoder, str(file)), seed=2).state_dict(), expected)
-
-
-@pytest.mark.parametrize(
-    ("architecture", "name"),
-    [
-        ("unet", "tf_efficientnet_lite0"),
-        ("unet", "test_resnet"),
-        ("unet", "test_convnext"),  # features have stages_0 for its stages.0
-        ("unet", "test_byobnet"),  # and some of its outermost layers joined, some not
-        ("dpt", "test_vit"),  # a whole model in the encoder
-        ("fpn", "swin_tiny_patch4_window7_224"),
-    ],
-)
-def test_a_file_of_timms_gives_the_encoder_its_tensors(tmp_path: Path, architecture: str, name: str) -> None:
-    """A second way to the same tensors: timm reads the file itself."""
-    file = tmp_path / "model.safetensors"
-    _save(timm.create_model(name).state_dict(), file)
-    expected = smp.create_model(
-        architecture, f"tu-{name}", encoder_weights=True, pretrained_cfg_overlay={"file": str(file)}
-    ).encoder
-
-    assert _equal(_encoder(_model(f"tu-{name}", str(file), architecture)).state_dict(), expected.state_dict())
-
-
-def test_batch_counts_may_be_missing(tmp_path: Path) -> None:
-    """Weights from TensorFlow have none; torch starts at 0."""
-    file = tmp_path / "some.safetensors"
-    state = read_packaged_weights(LITE0)
-    _save({key: t for key, t in state.items() if not key.endswith("num_batches_tracked")}, file)
-    loaded = _encoder(_model(LITE0, str(file))).state_dict()
-    expected = _encoder(_model(LITE0, "imagenet")).state_dict()
-
-    floats = [key for key, tensor in expected.items() if tensor.is_floating_point()]
-    assert all(torch.equal(loaded[key], expected[key]) for key in floats)
-    assert loaded["model.bn1.num_batches_tracked"] == 0
-
-
-def test_weights_leave_the_decoder_at_its_seed_and_the_generator_alone(tmp_path: Path) -> None:
-    """Wherever they come from."""
-    file = tmp_path / "some.safetensors"
-    _save(read_packaged_weights(LITE0), file)
-    random, imagenet, read = (
-        create_network(_model(LITE0, source), classes=3, seed=1).state_dict()
-        for source in ("none", "imagenet", str(file))
-    )
-
-    assert _equal(imagenet, read)
-    rest = [key for key in random if not key.startswith("body.encoder.")]
-    assert all(torch.equal(random[key], read[key]) for key in rest)
-
-
-def test_a_file_that_lacks_tensors_is_refused(tmp_path: Path) -> None:
-    """With their number and the first of them; other shapes count as missing."""
-    file = tmp_path / "some.safetensors"
-    state = read_packaged_weights(LITE0)
-    del state["bn1.weight"]
-    state["conv_stem.weight"] = state["conv_stem.weight"][:, :1]
-    _save(state, file)
-
-    with pytest.raises(UserError) as refusal:
-        create_network(_model(LITE0, str(file)), classes=2, seed=0)
-    assert str(refusal.value) == (
-        f"model.weights {file} lacks 2 of the 288 tensors of model.encoder {LITE0}, or has them in other shapes. "
-        "The first is model.conv_stem.weight (32, 3, 3, 3). Use weights of this encoder, imagenet or none."
-    )
-
-
-@pytest.mark.parametrize(
-    ("fill", "reason"),
-    [
-        (lambda _: None, "No such file or directory"),
-        (Path.mkdir, "."),
-        (lambda path: path.write_bytes(b""), "header"),
-        (lambda path: torch.save({"weight": torch.zeros(1)}, path), "header"),  # a pickle stays closed
-    ],
-)
-def test_a_file_that_can_not_be_read_is_refused(tmp_path: Path, fill: Callable[[Path], None], reason: str) -> None:
-    """With the reason."""
-    file = tmp_path / "some.safetensors"
-    fill(file)
-
-    with pytest.raises(
-        UserError,
-        match=rf"model.weights {file} can't be read \(.*{reason}.*\)\. Use another .safetensors file, imagenet or none",
-    ):
-        create_network(_model(LITE0, str(file)), classes=2, seed=0)
 
 
 @pytest.fixture

@@ -68,3 +68,25 @@ def test_an_encoder_without_pretrained_weights_says_so(result: ReportData) -> No
     random = replace(result, models=[result.models[0] | {"model": network}])
 
     assert "unet with the encoder resnet18 (random weights)." in model_card(random)["What it does"]
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        (
+            {"architecture": "unet", "encoder": "resnet18", "weights": "start.safetensors"},
+            "unet with the encoder resnet18 (weights: start.safetensors, 312 of 314 tensors of the network).",
+        ),
+        (
+            {"architecture": "segnet", "encoder": OWN_ENCODER, "weights": "start.safetensors"},
+            "segnet from lesson 12, trained from weights start.safetensors, 312 of 314 tensors of the network.",
+        ),
+    ],
+)
+def test_a_network_that_started_from_a_file_says_how_much_of_it(
+    result: ReportData, network: dict[str, str], text: str
+) -> None:
+    weights = {"loaded": 312, "tensors": 314, "part": "network"}
+    started = replace(result, models=[result.models[0] | {"model": network, "start_weights": weights}])
+
+    assert f"The network is {text}" in model_card(started)["What it does"]

@@ -70,6 +70,21 @@ def test_killed_twice_the_bytes_are_the_same(
     assert [file.name for file in path.parent.iterdir()] == ["one.pt"]
 
 
+def test_killed_before_and_after_the_encoder_is_frozen_no_longer(config_with: ConfigWith, tmp_path: Path) -> None:
+    """The phase follows from the epoch, and AdamW's state of the encoder begins with the third one."""
+    model = {"architecture": "unet", "encoder": "tu-test_resnet", "weights": "none"}
+    config = config_with({"model": model, "train.epochs": 4, "train.freeze_encoder": 2, "train.average": 0.9})
+    weights, history, _ = fit(config, None)
+
+    for killed_in in (2, 4):
+        with pytest.raises(Killed):
+            fit(config, tmp_path / "one.pt", killed_in=killed_in)
+    again, history_again, _ = fit(config, tmp_path / "one.pt")
+
+    assert again == weights
+    pd.testing.assert_frame_equal(history_again, history)
+
+
 def test_without_a_file_it_begins_at_the_first_epoch(config_with: ConfigWith, tmp_path: Path) -> None:
     config = config_with({"train.epochs": 2})
 
