@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from naevi.errors import UserError, exit_message
+from naevi.errors import UserError, exit_message, first_ten
 from naevi.workspace import current_workspace, require_workspace
 
 PATH = click.Path(path_type=Path)
@@ -79,19 +79,27 @@ def output_option(text: str, **settings: Any) -> Callable[[F], F]:
 @command("naevi predict photograph.jpg holiday/ more.zip --out predicted")
 @click.argument("images", type=PATH, nargs=-1, required=True)
 @model_option
-@output_option("New folder for masks/, overlays/ and lesions.csv.", required=True)
+@output_option("New folder for masks/, overlays/ and lesions.csv, or one to continue.", required=True)
 def predict(images: tuple[Path, ...], model: str, out: Path, force: bool) -> None:
     """Write masks, overlays and a table of regions.
 
-    IMAGES are images, folders and archives. Unreadable files are skipped with a warning, and the exit code is then 1.
+    IMAGES are images, folders and archives. Unreadable files are skipped with a warning and listed in skipped.csv, and
+    the exit code is then 1.
+
+    After an interruption, the same command goes on where it stopped. Images that were added to a folder are predicted
+    in the same way, and the others are not predicted again. Without --force, no mask or table is lost: predictions of
+    another model or of other images, and changed masks, are an error.
     """
-    from naevi.deploy.predict import MAX_WARNINGS, predict_images
+    from naevi.deploy.predict import predict_images
+    from naevi.deploy.prediction_folder import SKIPPED_TABLE
     from naevi.inference.segmenter import load_segmenter
 
     segmenter = load_segmenter(_model_folder(model), current_workspace())
     if skipped := predict_images(segmenter, images, out, force=force):
-        named = f"The first {MAX_WARNINGS} are named" if len(skipped) > MAX_WARNINGS else "See"
-        raise UserError(f"{len(skipped)} file(s) were skipped because they can't be read as images. {named} above.")
+        raise UserError(
+            f"{len(skipped)} file(s) were skipped because they can't be read as images: {first_ten(skipped)}. "
+            f"{out / SKIPPED_TABLE} has the reasons."
+        )
 
 
 @command("naevi cutout photograph.jpg --over beach.jpg --out there.png")

@@ -38,14 +38,20 @@ logger = logging.getLogger(__name__)
 
 
 def read_files(source: Path, is_selected: NameFilter) -> Files:
-    """Yield name and content of each selected file in a folder or an archive, archives in folders included.
+    """Yield name and content of each selected file as `find_files` does. Raises UserError as `read_bytes` does, too."""
+    for name, file in find_files(source, is_selected):
+        yield name, read_bytes(file) if isinstance(file, Path) else file
+
+
+def find_files(source: Path, is_selected: NameFilter) -> Iterator[tuple[str, Path | bytes]]:
+    """Yield the name of each selected file in a folder or an archive, with its path or, in an archive, its content.
 
     Names are paths for files in a folder and member names in an archive. An archive inside a folder is like its content
     in place of it. A folder is read by name, an archive in its own order. One file at a time is in memory. Hidden files
     and folders (.x, ._x of macOS) and __MACOSX are skipped.
 
-    Raises UserError as `read_bytes` does, and if an archive can't be read, is encrypted, contains links, devices or
-    paths outside it, or unpacks to far more than an archive of images.
+    Raises UserError if an archive can't be read, is encrypted, contains links, devices or paths outside it, or unpacks
+    to far more than an archive of images.
     """
     if not source.is_dir():
         yield from _read_archive(source, is_selected)
@@ -56,18 +62,18 @@ def read_files(source: Path, is_selected: NameFilter) -> Files:
         if path.name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from _read_inner_archive(path, is_selected)
         elif is_selected(str(path)):
-            yield str(path), read_bytes(path)
+            yield str(path), path
 
 
 def list_files(source: Path) -> list[str]:
-    """Return the names that `read_files` yields, without reading the files. A tar is decompressed to its end."""
+    """Return the names that `find_files` yields, without reading the files. A tar is decompressed to its end."""
     names: dict[str, None] = {}
 
     def note(name: str) -> bool:
         names[name] = None
         return False
 
-    for _ in read_files(source, note):
+    for _ in find_files(source, note):
         pass
     return list(names)
 

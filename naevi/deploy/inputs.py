@@ -1,36 +1,54 @@
 """The images that a user names, one by one or in folders and archives, and the names of what is written for them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files, read_files
+from naevi.datasets import archives
 from naevi.datasets.layout import safe_name
 from naevi.datasets.unread_archives import why_unread
-from naevi.errors import UserError, shorten
+from naevi.errors import UserError, describe_file_error, shorten
+from naevi.files import read_bytes
 from naevi.images import IMAGE_SUFFIXES
 
 File = tuple[int, str]  # the position of an image, folder or archive in what the user named, and a path
 
 
-def find_files(images: Sequence[Path]) -> Iterator[tuple[File, Path | bytes]]:
-    """Yield each file, with its bytes if it is in a folder or archive, otherwise with its path."""
+def find_files(images: Sequence[Path], is_selected: Callable[[File], bool]) -> Iterator[tuple[File, Path | bytes]]:
+    """Yield each selected file with its path, or with its content if it is in an archive."""
     for position, path in enumerate(images):
         if _is_tree(path):
-            for name, content in read_files(path, lambda _: True):
-                yield (position, name), content
-        else:
+            yield from _find_files_in(path, position, is_selected)
+        elif is_selected((position, str(path))):
             yield (position, str(path)), path
 
 
-def name_outputs(images: Sequence[Path]) -> dict[File, str]:
+def _find_files_in(
+    tree: Path, position: int, is_selected: Callable[[File], bool]
+) -> Iterator[tuple[File, Path | bytes]]:
+    for name, source in archives.find_files(tree, lambda name: is_selected((position, name))):
+        yield (position, name), source
+
+
+def read_content(source: Path | bytes) -> bytes:
+    """Return the content of a file. Raises UserError if it can't be read, so that the file can be skipped."""
+    if not isinstance(source, Path):
+        return source
+    try:
+        return read_bytes(source)
+    except OSError as error:
+        raise UserError(describe_file_error(error) or f"{source} can't be read: {error.strerror}.") from error
+
+
+def name_outputs(images: Sequence[Path], out: Path) -> dict[File, str]:
     """Return the name of the output, without suffix, for each file. Folders are kept, as in patient1/overview.
 
     In a folder or archive, the name is the path below the deepest folder that has all files. Of images that are named
-    one by one, it is their own name, or if some have the same one, the path below the folder that they share.
+    one by one, it is their own name, or if some have the same one, the path below the folder that they share. Files in
+    the output folder `out` are left out.
 
-    Raises UserError if two images would be written to the same file.
+    Raises UserError if two images would be written to the same file, and if `out` is one of the folders.
     """
     given = [(position, str(path)) for position, path in enumerate(images) if not _is_tree(path)]
     names = {file: PurePosixPath(Path(file[1]).name).stem for file in given}
@@ -38,7 +56,7 @@ def name_outputs(images: Sequence[Path]) -> dict[File, str]:
         names = _below_shared_folder(given)
     for position, path in enumerate(images):
         if _is_tree(path):
-            names |= _below_shared_folder([(position, name) for name in list_files(path)])
+            names |= _below_shared_folder([(position, name) for name in _list_files(path, out)])
     names = {file: safe_name(name) for file, name in names.items()}
     taken: dict[str, str] = {}
     for (_, file_path), name in names.items():
@@ -63,8 +81,18 @@ def file_key(name: str) -> str:
     return normalize("NFC", name).casefold()
 
 
+def _list_files(tree: Path, out: Path) -> list[str]:
+    """Return the files of a folder or archive, except those of the output folder."""
+    names, folder, inner = archives.list_files(tree), tree.resolve(), out.resolve()
+    if inner == folder:
+        raise UserError(f"--out {out} is also the folder with the images. Choose a new name.")
+    written = f"{tree / inner.relative_to(folder)}{os.sep}" if inner.is_relative_to(folder) else None
+    return [name for name in names if written is None or not name.startswith(written)]
+
+
 def _is_tree(path: Path) -> bool:
-    return path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES) or bool(why_unread(path.name))
+    is_archive = path.name.lower().endswith(archives.ARCHIVE_SUFFIXES) or bool(why_unread(path.name))
+    return path.is_dir() or is_archive
 
 
 def _below_shared_folder(files: list[File]) -> dict[File, str]:

@@ -1,21 +1,25 @@
-"""Predict masks, overlays and a table of regions for new images."""
+"""Predict masks, overlays and a table of regions for new images. A run that was interrupted can be continued."""
 
+import hashlib
+import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from naevi.config import ReadingConfig
 from naevi.datasets.decoding import read_new_image
 from naevi.datasets.layout import check_name
-from naevi.deploy.inputs import check_unique, find_files, name_outputs
+from naevi.deploy.inputs import File, check_unique, file_key, find_files, name_outputs, read_content
+from naevi.deploy.prediction_folder import PredictionFolder, open_record, remove_unfinished
+from naevi.deploy.prediction_record import Record, describe_run
 from naevi.deploy.regions import describe_regions
-from naevi.errors import UserError, check_inputs, check_output, first_ten
-from naevi.files import MIB, atomic_file, read_bytes, write_csv
+from naevi.errors import UserError, check_inputs, describe_file_error, first_ten
+from naevi.files import MIB
 from naevi.images import Pixels, write_mask
 from naevi.inference.segmenter import BATCH_SIZE, Segmenter
 from naevi.progress import progress
@@ -23,99 +27,137 @@ from naevi.rendering.overlays import draw_overlay, to_jpeg
 
 MAX_WARNINGS = 100
 BATCH_BYTES = 64 * MIB  # of pixels. Probabilities and overlays need several times that
-REGION_TABLE = "lesions.csv"
-REGION_COLUMNS = [
-    "image",
-    "class",
-    "lesion",
-    "area_px",
-    "perimeter_px",
-    "equivalent_diameter_px",
-    "left",
-    "top",
-    "width",
-    "height",
-    "confidence",
-]
 
 logger = logging.getLogger(__name__)
+
+
+class NewImage(NamedTuple):
+    """An image to predict."""
+
+    name: str  # of its mask, without suffix
+    sha256: str  # of its file
+    pixels: Pixels
 
 
 def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, force: bool) -> list[str]:
     """Write masks/<name>.png, overlays/<name>.jpg and lesions.csv into `out`; return the names of skipped files.
 
     `images` are images, folders and archives. Names keep the folders in these, see `inputs.name_outputs`. Files that
-    can't be read as images are skipped with a warning.
+    can't be read as images are skipped with a warning, and listed in skipped.csv.
     lesions.csv has a row for each connected region: image, class, lesion (its number), area_px, perimeter_px,
     equivalent_diameter_px (of the circle with the same area), box (left, top, width, height in px), confidence (0..1,
     see `calibration.dice_confidence`).
 
-    Raises UserError as `check_inputs` and `check_output` do, if there are no files, and if two images have the same
-    name. Upper and lower case, and an umlaut as one or two characters, count as the same, because some file systems
-    don't tell them apart. Names are checked before anything is written.
+    Images of which `out` has predictions, with the same bytes, model and settings, are not predicted again. The bytes
+    that are written don't depend on earlier runs. `force` replaces predictions that differ, and removes those of images
+    that aren't named.
+
+    Raises UserError as `check_inputs`, `open_record` and `remove_unfinished` do, if there are no files, and if two
+    images have the same name. Upper and lower case, and an umlaut as one or two characters, count as the same, because
+    some file systems don't tell them apart. All this is checked before anything is written.
     """
     check_inputs(images)
-    check_output(out, force=force)
-    skipped: list[str] = []
-    rows: list[dict[str, Any]] = []
-    found = False
-    predictions = _predict_batches(segmenter, _read_images(images, segmenter.reading, skipped))
-    for name, image, probability in progress(predictions, total=None, label="predict", unit="images"):
-        found = True
-        for folder in ("masks", "overlays"):
-            (out / folder / name).parent.mkdir(parents=True, exist_ok=True)
-        mask = segmenter.mask(probability)
-        with atomic_file(out / "masks" / f"{name}.png") as partial:
-            write_mask(partial, mask)
-        with atomic_file(out / "overlays" / f"{name}.jpg") as partial:
-            partial.write_bytes(to_jpeg(draw_overlay(image, mask, mask), lines=True))
-        rows += [{"image": name} | row for row in describe_regions(mask, probability, segmenter.names)]
-    if not found and not skipped:
+    run = describe_run(segmenter)
+    record = open_record(out, run, force=force)
+    names = name_outputs(images, out)
+    if not names:
         raise UserError(f"There are no files in {first_ten(map(str, images))}. Name images, or where they are.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_csv(out / REGION_TABLE, pd.DataFrame(rows, columns=REGION_COLUMNS))
-    return skipped
+    unchanged = _find_unchanged(images, names, record)
+    kept = remove_unfinished(out, record, unchanged, force=force)
+    done = {file: name for name, file in unchanged.items() if name in kept}
+    if done:
+        logger.info("%d image(s) are already done. %d file(s) are left.", len(done), len(names) - len(done))
+    skipped: list[tuple[str, str]] = []
+    with PredictionFolder(out, run, record, kept) as folder, _report_interruption(folder):
+        new_images = _read_images(images, names, done, segmenter.reading, skipped)
+        predictions = _predict_batches(segmenter, new_images)
+        for image, probability in progress(predictions, total=None, label="predict", unit="images"):
+            mask = segmenter.mask(probability)
+            contents = _to_png(mask), to_jpeg(draw_overlay(image.pixels, mask, mask), lines=True)
+            folder.add(image.name, image.sha256, contents, describe_regions(mask, probability, segmenter.names))
+        in_order = sorted(names, key=lambda file: file[0])
+        folder.finish(dict.fromkeys(names[file] for file in in_order), skipped)
+    return [path for path, _ in skipped]
 
 
-def _read_images(images: Sequence[Path], reading: ReadingConfig, skipped: list[str]) -> Iterator[tuple[str, Pixels]]:
-    """Yield name and pixels of each image; add the names of unreadable files to `skipped`, with a warning.
+def _find_unchanged(images: Sequence[Path], names: Mapping[File, str], record: Record) -> dict[str, File]:
+    """Return the file of each recorded image whose file has the recorded bytes, by name."""
+    unchanged: dict[str, File] = {}
+    if not record.images:  # saves the time to walk through folders and archives
+        return unchanged
+    recorded = find_files(images, lambda file: names.get(file) in record.images)
+    for file, source in progress(recorded, total=len(record.images), label="compare", unit="files"):
+        name = names[file]
+        try:
+            same = hashlib.sha256(read_content(source)).hexdigest() == record.images[name].sha256
+        except UserError:  # `_read_images` reports it
+            continue
+        if same:
+            unchanged.setdefault(name, file)
+    return unchanged
+
+
+def _read_images(
+    images: Sequence[Path],
+    names: Mapping[File, str],
+    done: Mapping[File, str],
+    reading: ReadingConfig,
+    skipped: list[tuple[str, str]],
+) -> Iterator[NewImage]:
+    """Yield each image that isn't done; add path and reason of unreadable files to `skipped`, with a warning.
 
     Archives may have very many of them, so not more than MAX_WARNINGS are named.
     """
-    names, taken = name_outputs(images), dict[str, str]()
-    for (position, path), file in find_files(images):
-        name = names.get((position, path))
-        if name is None:  # the file is newer than the list
-            continue
+    taken = {file_key(name): path for (_, path), name in done.items()}
+    # A file that isn't in the list is newer than it.
+    for file, source in find_files(images, lambda file: file in names and file not in done):
+        path, name = file[1], names[file]
         try:
             check_name(path, f"{PurePosixPath(name).name}.png")
-            content = read_bytes(file) if isinstance(file, Path) else file
+            content = read_content(source)
             pixels = read_new_image(content, path, reading).pixels
         except UserError as error:
-            skipped.append(path)
+            skipped.append((path, str(error)))
             if len(skipped) <= MAX_WARNINGS:
                 logger.warning("skipped: %s", error)
             continue
         check_unique(taken, path, name)  # again, because files with other suffixes can be images, too
-        yield name, pixels
+        yield NewImage(name, hashlib.sha256(content).hexdigest(), pixels)
 
 
 def _predict_batches(
-    segmenter: Segmenter, images: Iterator[tuple[str, Pixels]]
-) -> Iterator[tuple[str, Pixels, NDArray[np.float32]]]:
-    """Yield name, pixels and probability of each image."""
+    segmenter: Segmenter, images: Iterator[NewImage]
+) -> Iterator[tuple[NewImage, NDArray[np.float32]]]:
+    """Yield each image with its probability."""
     for batch in _batches(images):
-        names, pixels = zip(*batch, strict=True)
-        yield from zip(names, pixels, segmenter.probabilities(pixels), strict=True)
+        yield from zip(batch, segmenter.probabilities([image.pixels for image in batch]), strict=True)
 
 
-def _batches(images: Iterator[tuple[str, Pixels]]) -> Iterator[list[tuple[str, Pixels]]]:
+def _batches(images: Iterator[NewImage]) -> Iterator[list[NewImage]]:
     """Yield BATCH_SIZE images at a time, or fewer if they are large. A prediction doesn't depend on its batch."""
-    batch: list[tuple[str, Pixels]] = []
+    batch: list[NewImage] = []
     for image in images:
         batch.append(image)
-        if len(batch) == BATCH_SIZE or sum(pixels.size for _, pixels in batch) > BATCH_BYTES:
+        if len(batch) == BATCH_SIZE or sum(image.pixels.size for image in batch) > BATCH_BYTES:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+def _to_png(mask: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    write_mask(buffer, mask)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _report_interruption(folder: PredictionFolder) -> Iterator[None]:
+    """Say how many images are done if something ends the run early: Ctrl-C, a full disk, a corrupt archive."""
+    try:
+        yield
+    except BaseException as error:
+        logger.warning("%d image(s) are done. The same command predicts the rest.", len(folder))
+        if isinstance(error, OSError) and (problem := describe_file_error(error)):
+            raise UserError(problem) from error  # `exit_message` would add that no partial output was kept
+        raise

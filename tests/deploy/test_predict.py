@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from naevi.config import Config
-from naevi.deploy.predict import REGION_COLUMNS, predict_images
+from naevi.deploy.predict import predict_images
+from naevi.deploy.prediction_folder import REGION_COLUMNS
 from naevi.errors import UserError
 from naevi.files import read_csv
 from naevi.images import FORMATS, read_mask, write_image
