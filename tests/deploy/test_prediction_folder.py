@@ -1,5 +1,7 @@
 """A prediction that was interrupted goes on where it stopped. Nothing is lost without --force."""
 
+import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,6 +14,9 @@ import pytest
 from PIL import Image
 
 from naevi.config import Config
+from naevi.deploy.predict import predict_images
+from naevi.errors import UserError
+from naevi.files import read_csv
 from naevi.inference.segmenter import Segmenter, load_segmenter
 from tests.deploy.predictors import write_predictor
 from tests.helpers import ROOT
@@ -66,6 +71,70 @@ def test_interrupted_at_any_step_it_comes_to_the_same_bytes(tmp_path: Path, pred
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
     whole = content(tmp_path / "whole")
+    codes = dict(line.split() for line in done.stdout.splitlines()[:3])
+    assert codes == {"whole": "1", "SIGINT": "130", "SIGTERM": "-15"}  # 1 because of the letter
     assert content(tmp_path / "interrupted") == whole
-    assert [name for name in whole if name.startswith("masks/") and name.endswith(".png")] == 0
-    print(done.stdout, done.stderr)
+    assert sorted(name for name in whole if name.endswith(".png")) == [
+        "masks/c.png",
+        "masks/p1/a.png",
+        "masks/p1/b.png",
+        "masks/p2/A.png",
+    ]
+    assert "image(s) are already done" in done.stderr
+    assert "1 file(s) could not be read as images and were skipped" in done.stderr
+
+
+def test_what_is_done_is_not_predicted_again(
+    tmp_path: Path, segmenter: Segmenter, clinic: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    predict_images(segmenter, [clinic], tmp_path / "out", force=False)
+    before = inodes(tmp_path / "out")
+    shutil.copy(clinic / "p1/a.png", clinic / "p2/new.png")
+    caplog.clear()
+
+    skipped = predict_images(segmenter, [clinic], tmp_path / "out", force=False)
+
+    after = inodes(tmp_path / "out")
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 2
+    assert "3 image(s) are already done. 2 file(s) are left." in caplog.messages
+    assert [Path(path).name for path in skipped] == ["letter.txt"]
+    assert read_csv(tmp_path / "out" / "skipped.csv").file.tolist() == skipped
+    predict_images(segmenter, [clinic], tmp_path / "at once", force=False)
+    assert content(tmp_path / "out") == content(tmp_path / "at once")
+
+
+def test_other_predictions_and_files_are_never_overwritten_without_force(
+    tmp_path: Path, predictor: Path, segmenter: Segmenter, clinic: Path
+) -> None:
+    out = tmp_path / "out"
+    predict_images(segmenter, [clinic], out, force=False)
+    before = content(out)
+
+    def refusal(images: list[Path] = [clinic], model: Segmenter = segmenter) -> str:  # noqa: B006
+        with pytest.raises(UserError) as error:
+            predict_images(model, images, out, force=False)
+        return str(error.value)
+
+    assert refusal([clinic / "p1"]) == (
+        f"--out {out} has predictions of 3 image(s) that aren't named now or that have changed: p1/a, p1/b, p2/A. "
+        "Choose a new name, or remove these predictions with --force."
+    )
+    settings = json.loads((predictor / "predict.json").read_text()) | {"threshold": 0.9}
+    (predictor / "predict.json").write_text(json.dumps(settings))
+    assert refusal(model=load_segmenter(predictor)) == (
+        f"--out {out} was written with other settings. Choose a new name, or overwrite it with --force."
+    )
+    assert content(out) == before
+    (out / "masks/p1/a.png").write_bytes(b"edited")
+    assert refusal() == (
+        f"{out / 'masks/p1/a.png'} changed after the prediction. Choose a new name, or overwrite it with --force."
+    )
+    (out / "notes.txt").write_text("mine")
+    assert refusal() == (
+        f"--out {out} has files that `naevi predict` didn't write: {out / 'notes.txt'}. Move them, choose a new name, "
+        "or keep them there with --force."
+    )
+    predict_images(segmenter, [clinic], out, force=True)
+    assert content(out) == before | {"notes.txt": b"mine"}
