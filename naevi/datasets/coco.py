@@ -1,0 +1,303 @@
+"""Read COCO annotations, polygons and run-length encoding (RLE), as masks. CVAT and Label Studio export them.
+
+Each image that a COCO file lists gets a mask, empty if it has no annotation. These masks go the same way as mask files.
+"""
+
+import codecs
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, NamedTuple
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as rle_tools
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from naevi.config import DataConfig
+from naevi.datasets.decoding import MAX_SIDE_PX
+from naevi.datasets.layout import safe_name
+from naevi.errors import UserError, first_ten, shorten
+from naevi.images import MAX_PIXELS, Pixels
+from naevi.tables import Decision
+
+OVERLAPPING = "Images with overlapping annotations of different classes, where the later one in the file counts"
+WITHOUT_OUTLINE = "Images with annotations that have no outline, such as boxes, left out"
+MIN_COORDINATES = 6  # of a polygon with an area
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)  # keys that aren't needed are ignored
+
+
+Id = int | str
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+
+
+class RunLengths(_Section):
+    """RLE: the lengths of runs outside and inside, by column. Compressed if they are text."""
+
+    size: tuple[int, int]  # height and width
+    counts: str | list[Annotated[int, Field(ge=0)]]
+
+
+Segmentation = RunLengths | list[list[float]] | None  # a polygon is a list of x and y in turn, in px
+
+
+class CocoImage(_Section):
+    """An image in a COCO file."""
+
+    id: Id
+    file_name: Annotated[str, Field(min_length=1)]
+    width: Side
+    height: Side
+
+
+class Annotation(_Section):
+    """An annotated object. Captions have no category."""
+
+    image_id: Id
+    category_id: Id | None = None
+    segmentation: Segmentation = None
+
+
+class Category(_Section):
+    """A class, as a COCO file names it."""
+
+    id: Id
+    name: str
+
+
+class CocoFile(_Section):
+    """The parts of a COCO file that masks need."""
+
+    images: list[CocoImage]
+    annotations: list[Annotation]
+    categories: list[Category]
+
+
+class _Listed(NamedTuple):
+    """An image that a COCO file lists."""
+
+    file: str  # the name of the COCO file
+    mask: str  # the name of the mask that its annotations become
+    path: str  # of the picture, "" if there is none
+    size: tuple[int, int]  # height and width
+    regions: list[tuple[str, Segmentation]]  # category and outline of each annotation, in the order of the file
+
+
+class Annotations(NamedTuple):
+    """The COCO annotations of a data set."""
+
+    files: list[str]  # the names of the COCO files
+    owners: dict[str, str]  # the path of the image of each mask by the mask's name, "" without an image
+    masks: Iterator[tuple[str, bytes]]  # name and PNG of each mask, drawn one at a time
+    decisions: list[Decision]  # complete when all masks are drawn
+
+
+def is_json(name: str) -> bool:
+    """Return whether a file can have COCO annotations by its name."""
+    return name.lower().endswith(".json")
+
+
+def read_annotations(files: Iterable[tuple[str, bytes]], pictures: Sequence[str], data: DataConfig) -> Annotations:
+    """Return the annotations in those JSON files (name, content) that are COCO files.
+
+    `pictures` are the paths of all pictures of the data set. Categories are classes by name, regardless of case.
+
+    Raises UserError for malformed annotations, for categories that aren't classes, for images that two files list, and
+    for annotations without an outline if data.mismatches is refuse.
+    """
+    coco = {name: parsed for name, content in files if (parsed := parse_coco(name, content))}
+    listed = _list_images(coco, pictures)
+    without_outline = [item.mask for item in listed if not _has_outlines(item)]
+    if without_outline and data.mismatches == "refuse":
+        raise UserError(
+            f"{len(without_outline)} image(s) have COCO annotations without an outline, such as boxes: "
+            f"{first_ten(without_outline)}. Draw outlines or remove these annotations, or set "
+            "data.mismatches to leave-out to leave the images out."
+        )
+    values, decisions = _class_values(listed, data)
+    overlapping: list[str] = []
+    masks = _draw_masks(filter(_has_outlines, listed), values, data.values()[0], overlapping)
+    decisions.append(Decision(WITHOUT_OUTLINE, list(map(safe_name, without_outline)), "data.mismatches"))
+    decisions.append(Decision(OVERLAPPING, overlapping, "data.path"))
+    return Annotations(list(coco), {item.mask: item.path for item in listed}, masks, decisions)
+
+
+def parse_coco(name: str, content: bytes) -> CocoFile | None:
+    """Return the content of a COCO file with categories; None for any other JSON file, COCO's captions included.
+
+    Raises UserError if it is malformed.
+    """
+    if b'"images"' not in content or b'"annotations"' not in content:  # saves time with many files of other formats
+        return None
+    try:
+        coco = CocoFile.model_validate_json(content.removeprefix(codecs.BOM_UTF8))
+    except ValidationError as error:
+        problem, *others = error.errors()
+        # Other formats aren't an object, or lack one of the lists.
+        if any(len(other["loc"]) < 2 and other["type"] != "json_invalid" for other in [problem, *others]):
+            return None
+        place = ".".join(map(str, problem["loc"])) or "the file"
+        raise UserError(
+            f"{name} has COCO annotations that can't be read ({shorten(place)}: {shorten(problem['msg'])}). "
+            "Export it again, or remove it."
+        ) from error
+    is_captions = coco.annotations and all(annotation.category_id is None for annotation in coco.annotations)
+    return None if is_captions else coco
+
+
+def _list_images(coco: dict[str, CocoFile], pictures: Sequence[str]) -> list[_Listed]:
+    by_name: dict[str, list[str]] = {}
+    for path in pictures:
+        by_name.setdefault(_file_key(path), []).append(path)
+    listed = []
+    for name, file in coco.items():
+        categories: dict[Id | None, str] = {category.id: category.name.strip() for category in file.categories}
+        regions: dict[Id, list[tuple[str, Segmentation]]] = {image.id: [] for image in file.images}
+        for annotation in file.annotations:
+            if annotation.image_id not in regions:
+                raise UserError(f"{name} has annotations of an image that it doesn't list, {annotation.image_id}.")
+            category = categories.get(annotation.category_id, f"number {annotation.category_id}")
+            regions[annotation.image_id].append((category, annotation.segmentation))
+        for image in file.images:
+            path = _find_picture(image.file_name, name, by_name)
+            size = (image.height, image.width)
+            listed.append(_Listed(name, f"{path or image.file_name} (COCO)", path, size, regions[image.id]))
+    repeated = Counter(item.mask for item in listed)
+    if twice := [item for item in listed if repeated[item.mask] > 1]:
+        raise UserError(
+            f"COCO files list an image twice: {first_ten(f'{item.path} in {item.file}' for item in twice)}. "
+            "Remove one of the files."
+        )
+    return listed
+
+
+def _file_key(path: str) -> str:
+    return normalize("NFC", PurePosixPath(path.replace("\\", "/")).name).casefold()
+
+
+def _find_picture(file_name: str, coco_name: str, by_name: dict[str, list[str]]) -> str:
+    """Return the path of the picture that a COCO file means, or "". `by_name` has all pictures by `_file_key`.
+
+    Tools keep different parts of its path. Of several pictures with the name, it is the one that shares the most
+    folders before the name, then one in a folder that the COCO file is named after, as in instances_train.json, then
+    the one that is nearest to the COCO file.
+    """
+    candidates = by_name.get(_file_key(file_name), [])
+    wanted = PurePosixPath(file_name.replace("\\", "/")).parts[-2::-1]
+    home = PurePosixPath(coco_name)
+
+    def fit(path: str) -> tuple[int, bool, int]:
+        folders = PurePosixPath(path).parts[:-1]
+        named = any(folder.casefold() in home.stem.casefold().split("_") for folder in folders)
+        return _shared(wanted, folders[::-1]), named, _shared(home.parts[:-1], folders)
+
+    fits = {path: fit(path) for path in candidates}
+    highest = max(fits.values(), default=None)
+    best = [path for path in candidates if fits[path] == highest]
+    if len(best) > 1:
+        raise UserError(
+            f"{coco_name} lists {shorten(file_name)}, which could be any of {first_ten(best)}. Write the folder into "
+            "its file_name."
+        )
+    return best[0] if best else ""
+
+
+def _shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return how many items two sequences share at their beginning."""
+    different = (index for index, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1])
+    return next(different, min(len(first), len(second)))
+
+
+def _has_outlines(item: _Listed) -> bool:
+    """Return whether each annotation of an image has an outline."""
+    return all(isinstance(outline, RunLengths) or _polygons(outline) for _, outline in item.regions)
+
+
+def _polygons(outline: list[list[float]] | None) -> list[list[float]]:
+    return [polygon for polygon in outline or [] if len(polygon) >= MIN_COORDINATES]
+
+
+def _class_values(listed: list[_Listed], data: DataConfig) -> tuple[dict[str, int], list[Decision]]:
+    """Return the mask value of each category that annotations have.
+
+    With two classes, the only category is the foreground, whatever its name is.
+    """
+    classes = {name.casefold(): value for name, value in data.classes.items()}
+    images: dict[str, list[str]] = {}
+    for item in listed:
+        for category in dict.fromkeys(category for category, _ in item.regions):
+            images.setdefault(category, []).append(item.mask)
+    unknown = {category: len(images[category]) for category in images if category.casefold() not in classes}
+    if unknown and len(images) == 1 and len(classes) == 2:
+        [category], foreground = images, data.names()[-1]
+        text = f"Images with annotations of the only category, {shorten(category)}, read as the class {foreground}"
+        return {category: data.values()[-1]}, [Decision(text, list(map(safe_name, images[category])), "data.classes")]
+    if unknown:
+        counts = first_ten(f"{category} ({number} image(s))" for category, number in sorted(unknown.items()))
+        raise UserError(
+            f"The COCO annotations have categories that aren't classes: {counts}. data.classes has "
+            f"{', '.join(data.names())}. Add each of them to data.classes with a value of its own, or rename it."
+        )
+    return {category: classes[category.casefold()] for category in images}, []
+
+
+def _draw_masks(
+    listed: Iterable[_Listed], values: dict[str, int], background: int, overlapping: list[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield name and PNG of each mask. Add the names of those with overlapping classes to `overlapping`."""
+    dtype = np.min_scalar_type(max([background, *values.values()]))
+    for item in listed:
+        height, width = item.size
+        if height * width > MAX_PIXELS:
+            raise UserError(f"{item.mask} has {width} x {height} px, but at most {MAX_PIXELS:,} pixels are possible.")
+        mask, overlaps = np.full(item.size, background, dtype), False
+        for category, outline in item.regions:
+            try:
+                area = draw_outline(outline, height, width)
+            except ValueError as error:
+                raise UserError(f"{item.mask} has an annotation that can't be drawn: {error}.") from error
+            below = mask[area]
+            overlaps |= bool(((below != background) & (below != values[category])).any())
+            mask[area] = values[category]
+        if overlaps:
+            overlapping.append(safe_name(item.mask))
+        content = io.BytesIO()
+        Image.fromarray(mask).save(content, format="PNG", compress_level=1)
+        yield item.mask, content.getvalue()
+
+
+def draw_outline(outline: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
+    """Return the area (height, width) of polygons or RLE. Raises ValueError if it doesn't fit the size."""
+    if isinstance(outline, RunLengths):
+        return _draw_run_lengths(outline, height, width)
+    polygons = _polygons(outline)
+    for polygon in polygons:
+        if len(polygon) % 2:
+            raise ValueError("a polygon has an x without a y")
+        for side, coordinates in ((width, polygon[::2]), (height, polygon[1::2])):
+            if min(coordinates) < -side or max(coordinates) > 2 * side:  # the memory needed grows with its edges
+                raise ValueError(f"a polygon is far outside the image of {width} x {height} px")
+    area: Pixels = rle_tools.decode(rle_tools.merge(rle_tools.frPyObjects(polygons, height, width)))
+    return area.astype(bool)
+
+
+def _draw_run_lengths(outline: RunLengths, height: int, width: int) -> NDArray[np.bool_]:
+    if outline.size != (height, width):
+        raise ValueError(f"its RLE has {outline.size[1]} x {outline.size[0]} px, but the image {width} x {height} px")
+    # pycocotools would leave pixels undefined that no run covers.
+    if isinstance(outline.counts, str):  # incomplete run lengths are different ones when they are encoded again
+        encoded = {"size": outline.size, "counts": outline.counts.encode()}
+        complete = rle_tools.encode(rle_tools.decode(encoded))["counts"] == encoded["counts"]
+    else:
+        complete = sum(outline.counts) == height * width
+        encoded = rle_tools.frPyObjects(outline.model_dump(), height, width) if complete else {}
+    if not complete:
+        raise ValueError("its run lengths don't cover the image")
+    area: Pixels = rle_tools.decode(encoded)
+    return area.astype(bool)
