@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.decoding import read_new_image
 from naevi.datasets.layout import check_name
+from naevi.deploy.coco import write_coco
 from naevi.deploy.inputs import check_unique, find_files, name_outputs
 from naevi.deploy.regions import describe_regions
 from naevi.errors import UserError, check_inputs, check_output, first_ten
@@ -41,8 +42,12 @@ REGION_COLUMNS = [
 logger = logging.getLogger(__name__)
 
 
-def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, force: bool) -> list[str]:
+def predict_images(
+    segmenter: Segmenter, images: Sequence[Path], out: Path, *, force: bool, coco: bool = False
+) -> list[str]:
     """Write masks/<name>.png, overlays/<name>.jpg and lesions.csv into `out`; return the names of skipped files.
+
+    With `coco`, also write coco.json, see `coco.write_coco`.
 
     `images` are images, folders and archives. Names keep the folders in these, see `inputs.name_outputs`. Files that
     can't be read as images are skipped with a warning.
@@ -73,7 +78,10 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
     if not found and not skipped:
         raise UserError(f"There are no files in {first_ten(map(str, images))}. Name images, or where they are.")
     out.mkdir(parents=True, exist_ok=True)
-    write_csv(out / REGION_TABLE, pd.DataFrame(rows, columns=REGION_COLUMNS))
+    regions = pd.DataFrame(rows, columns=REGION_COLUMNS)
+    write_csv(out / REGION_TABLE, regions)
+    if coco:
+        write_coco(images, skipped, out, regions, segmenter.names)
     return skipped
 
 
