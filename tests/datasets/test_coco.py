@@ -134,6 +134,28 @@ def test_a_file_for_each_part_is_a_predefined_split(folder: Path, config_with: C
     ]
 
 
+def test_equal_names_are_told_apart_by_folders(folder: Path, config_with: ConfigWith) -> None:
+    """In two files beside their images, and in one file that names the folders."""
+    paths = [f"{part}/{place}/a.png" for part in ("one", "two") for place in ("left", "right")]
+    write_images(*paths)
+    write_json(coco(names="a", file_name="left/{name}.png"), "one/annotations.json")
+    write_json(coco(annotation(POLYGON), names="a", file_name="left/{name}.png"), "two/annotations.json")
+    write_json(coco(annotation(POLYGON), names="a", file_name="one/right/{name}.png"), "rest.json")
+
+    masks = read(config_with, **{"data.mismatches": "leave-out"})
+
+    assert masks == {"one_left_a": EMPTY, "one_right_a": RECTANGLE, "two_left_a": RECTANGLE}
+
+
+def test_what_the_file_lists_is_an_image(folder: Path, config_with: ConfigWith) -> None:
+    """Also a picture with the name of a mask. Saved by a text editor of Windows, the file begins with a mark."""
+    write_images("a.png", "a_mask.png")
+    images = [{"id": name, "file_name": f"{name}.png", "width": 6, "height": 4} for name in ("a", "a_mask")]
+    write_json("\ufeff" + json.dumps(coco(annotation(POLYGON), images=images)))
+
+    assert read(config_with) == {"a": RECTANGLE, "a_mask": EMPTY}
+
+
 def test_categories_are_classes_by_name(folder: Path, config_with: ConfigWith) -> None:
     """Values with 16 bits are possible. Of overlapping classes the later annotation counts, which is said."""
     write_images("images/default/a.png")
@@ -166,8 +188,8 @@ def test_other_categories_are_refused(folder: Path, config_with: ConfigWith) -> 
 
 
 def test_images_without_annotations_are_mismatches(folder: Path, config_with: ConfigWith) -> None:
-    """Image b is not in the file, and c is only there; d is outside the folder of the images, and the file lists it."""
-    write_images("images/default/a.png", "images/default/b.png", "more/d.png")
+    """Image b is not in the file, and c is only there. Any folder can have images if the file lists one of them."""
+    write_images("clinic/a.png", "clinic/b.png", "more/d.png")
     write_json(coco(annotation(POLYGON), names="acd"))
 
     assert "There is no mask for b and no image for c." in read(config_with)
@@ -306,12 +328,19 @@ def test_a_name_that_several_images_have_is_refused(folder: Path, config_with: C
     )
 
 
-def test_names_that_are_formulas_or_lead_elsewhere_are_safe(folder: Path, config_with: ConfigWith) -> None:
+@pytest.mark.parametrize("classes", [{"skin": 0, "lesion": 255}, {"skin": 0, "hair": 1, "lesion": 2}])
+def test_names_that_are_formulas_or_lead_elsewhere_are_safe(
+    folder: Path, config_with: ConfigWith, classes: dict[str, int]
+) -> None:
     """Also in the list of decisions, which people open as a spreadsheet."""
     write_images("=a.png")
     images = [{"id": "a", "file_name": "=a.png"}, {"id": "b", "file_name": "../../../b.png"}]
-    write_json(coco(annotation(POLYGON, category=2), images=[image | {"width": 6, "height": 4} for image in images]))
+    annotated = [annotation(POLYGON, category=2), annotation(POLYGON)][: len(classes) - 1]
+    write_json(coco(*annotated, images=[image | {"width": 6, "height": 4} for image in images]))
 
-    assert read(config_with, **{"data.mismatches": "leave-out"}) == {"_=a": RECTANGLE}
+    masks = read(config_with, **{"data.mismatches": "leave-out", "data.classes": classes})
+
+    assert masks == {"_=a": [row.replace("X", ".XY"[len(annotated)]) for row in RECTANGLE]}
     assert decisions()["Masks without an image, left out"] == (["b"], "data.mismatches")
+    assert "_=a.png (COCO)" in HERE.reading_decisions.read_text()
     assert "\n=" not in HERE.reading_decisions.read_text().replace(",", "\n")
