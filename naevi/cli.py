@@ -79,8 +79,9 @@ def output_option(text: str, **settings: Any) -> Callable[[F], F]:
 @command("naevi predict photograph.jpg holiday/ more.zip --out predicted")
 @click.argument("images", type=PATH, nargs=-1, required=True)
 @model_option
+@click.option("--coco", is_flag=True, help="Also write coco.json, to correct the masks in CVAT or Label Studio.")
 @output_option("New folder for masks/, overlays/ and lesions.csv, or one to continue.", required=True)
-def predict(images: tuple[Path, ...], model: str, out: Path, force: bool) -> None:
+def predict(images: tuple[Path, ...], model: str, coco: bool, out: Path, force: bool) -> None:
     """Write masks, overlays and a table of regions.
 
     IMAGES are images, folders and archives. Unreadable files are skipped with a warning and listed in skipped.csv, and
@@ -95,7 +96,7 @@ def predict(images: tuple[Path, ...], model: str, out: Path, force: bool) -> Non
     from naevi.inference.segmenter import load_segmenter
 
     segmenter = load_segmenter(_model_folder(model), current_workspace())
-    if skipped := predict_images(segmenter, images, out, force=force):
+    if skipped := predict_images(segmenter, images, out, force=force, coco=coco):
         raise UserError(
             f"{len(skipped)} file(s) were skipped because they can't be read as images: {first_ten(skipped)}. "
             f"{out / SKIPPED_TABLE} has the reasons."

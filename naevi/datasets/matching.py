@@ -5,7 +5,7 @@ Names decide before any file is read. `LAYOUTS` has the ways in which data sets 
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -112,11 +112,19 @@ class Matching(NamedTuple):
     owners: dict[str, str]  # the path of the image of each mask by the mask's path, "" without an image
 
 
-def match_pictures(paths: Sequence[str], classes: Sequence[str] = (), layouts: Sequence[Layout] = LAYOUTS) -> Matching:
+def match_pictures(
+    paths: Sequence[str],
+    classes: Sequence[str] = (),
+    layouts: Sequence[Layout] = LAYOUTS,
+    annotated: Mapping[str, str] | None = None,
+) -> Matching:
     """Return the images and masks among pictures, in the layout that gives the most images a mask.
 
     `paths` are relative to the data set. `classes` are names that masks can end with, or folders of masks have. Without
     any pair, the layout has two folders, images and masks.
+
+    `annotated` has the owners (see `Matching`) of masks that are drawn from annotations. Their images are images in any
+    layout, and so are pictures in the same folders that aren't masks.
     """
     used = [path for path in paths if not COMPANIONS.fullmatch(str(PurePosixPath(path).with_suffix("")))]
     found = {layout: _apply(layout, used, classes) for layout in layouts}
@@ -124,7 +132,16 @@ def match_pictures(paths: Sequence[str], classes: Sequence[str] = (), layouts: S
     if not any(found[best].owners.values()) and DEFAULT in found:
         best = DEFAULT
     images, owners = found[best]
-    return Matching(best.name, _unique_names(images), _unique_names(list(owners)), owners)
+    name = best.name
+    if annotated:
+        drawn = set(annotated.values()) - {""}
+        owners = {path: owner for path, owner in owners.items() if path not in drawn}
+        name = f"{name}, and COCO annotations" if any(owners.values()) else "COCO annotations"
+        folders = {PurePosixPath(path).parent for path in drawn}
+        in_folders = {path for path in used if path not in owners and PurePosixPath(path).parent in folders}
+        images = sorted({*images, *drawn, *in_folders})
+        owners |= annotated
+    return Matching(name, _unique_names(images), _unique_names(list(owners)), owners)
 
 
 class _Applied(NamedTuple):

@@ -7,13 +7,15 @@ WebP files are kept unchanged if `images.read_image` reads them as `datasets.dec
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from naevi.config import DataConfig, PhantomsConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files, read_files
+from naevi.datasets.coco import is_json, read_annotations
 from naevi.datasets.folder import import_folder, is_picture, is_table
 from naevi.datasets.layout import safe_name
 from naevi.datasets.locate import find_own_images, find_source
@@ -73,31 +75,39 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
     def inside(name: str) -> str:
         return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
 
+    def read(selected: Container[str]) -> Iterator[tuple[str, bytes]]:
+        files = _read_with_progress(source, lambda name: inside(name) in selected)
+        return ((inside(name), content) for name, content in files)
+
     names = [inside(name) for name in list_files(source)]
-    matching = match_images_and_masks([name for name in names if is_picture(name)], data)
+    pictures, json_files = list(filter(is_picture, names)), set(filter(is_json, names))
+    coco = read_annotations(read(json_files) if json_files else (), pictures, data)
+    matching = match_images_and_masks(pictures, data, coco.owners)
     roles = dict.fromkeys(filter(is_table, names), "labels")
     roles |= dict.fromkeys(matching.images, "images") | dict.fromkeys(matching.masks, "masks")
     if data.mismatches == "refuse":
         _refuse_archives(name for name in names if name not in roles)
     logger.info("Read as %s: %d images, %d masks.", matching.layout, len(matching.images), len(matching.masks))
-    files = _read_with_progress(source, lambda name: inside(name) in roles)
-    named = ((roles[inside(name)], inside(name), content) for name, content in files)
-    labels, decisions = import_folder(named, folder, data, matching=matching)
-    unused = [printable(name) for name in names if name not in roles]
+    named = ((roles[name], name, content) for name, content in read(roles))
+    drawn = (("masks", name, content) for name, content in coco.masks)
+    labels, decisions = import_folder(chain(named, drawn), folder, data, matching=matching)
+    unused = [printable(name) for name in names if name not in roles and name not in coco.files]
     layout = [] if matching.layout == USUAL_LAYOUT else list(matching.images.values())
     found = Decision(f"Images and masks told apart by the layout: {matching.layout}", layout, "data.path")
-    return labels, [found, *decisions, Decision(NOT_USED, unused, "data.path")]
+    return labels, [found, *coco.decisions, *decisions, Decision(NOT_USED, unused, "data.path")]
 
 
-def match_images_and_masks(paths: list[str], data: DataConfig) -> Matching:
+def match_images_and_masks(paths: list[str], data: DataConfig, annotated: Mapping[str, str]) -> Matching:
     """Return the images and masks among pictures, by the patterns of params.yaml or the layout that fits best.
+
+    `annotated` has the owners of masks that are drawn from annotations, see `match_pictures`.
 
     Raises UserError if there are patterns and none of the paths is that of an image.
     """
     classes = data.names()[1:] if data.masks.several == "classes" else []
     if data.patterns.images == "auto":
-        return match_pictures(paths, classes)
-    matching = match_pictures(paths, classes, [pattern_layout(data.patterns.images, data.patterns.masks)])
+        return match_pictures(paths, classes, annotated=annotated)
+    matching = match_pictures(paths, classes, [pattern_layout(data.patterns.images, data.patterns.masks)], annotated)
     if not matching.images:
         raise UserError(
             f"data.patterns.images {data.patterns.images} fits none of the {len(paths)} pictures: {first_ten(paths)}. "

@@ -5,6 +5,7 @@ import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.decoding import read_new_image
 from naevi.datasets.layout import check_name
+from naevi.deploy.coco import COCO_FILE, write_coco
 from naevi.deploy.inputs import File, check_unique, file_key, find_files, name_outputs, read_content
 from naevi.deploy.prediction_folder import PredictionFolder, open_record, remove_unfinished
 from naevi.deploy.prediction_record import Record, describe_run
@@ -39,8 +41,12 @@ class NewImage(NamedTuple):
     pixels: Pixels
 
 
-def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, force: bool) -> list[str]:
+def predict_images(
+    segmenter: Segmenter, images: Sequence[Path], out: Path, *, force: bool, coco: bool = False
+) -> list[str]:
     """Write masks/<name>.png, overlays/<name>.jpg and lesions.csv into `out`; return the names of skipped files.
+
+    With `coco`, also write coco.json, see `coco.write_coco`.
 
     `images` are images, folders and archives. Names keep the folders in these, see `inputs.name_outputs`. Files that
     can't be read as images are skipped with a warning, and listed in skipped.csv.
@@ -75,8 +81,11 @@ def predict_images(segmenter: Segmenter, images: Sequence[Path], out: Path, *, f
             mask = segmenter.mask(probability)
             contents = _to_png(mask), to_jpeg(draw_overlay(image.pixels, mask, mask), lines=True)
             folder.add(image.name, image.sha256, contents, describe_regions(mask, probability, segmenter.names))
+        unread = {path for path, _ in skipped}
         in_order = sorted(names, key=lambda file: file[0])
-        folder.finish(dict.fromkeys(names[file] for file in in_order), skipped)
+        paths = {names[file]: file[1] for file in in_order if file[1] not in unread}
+        more = {COCO_FILE: partial(write_coco, out=out, paths=paths, names=segmenter.names)} if coco else {}
+        folder.finish(paths, skipped, more)
     return [path for path, _ in skipped]
 
 

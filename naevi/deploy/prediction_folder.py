@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,8 @@ REGION_COLUMNS = [
     "height",
     "confidence",
 ]
+WriteMore = Callable[[Path, Path], None]  # the file to write, and lesions.csv
+
 PARTIAL = re.compile(r"\.\d+\.partial$")  # of `atomic_file`, if its process was killed
 OF_SYSTEM = ("thumbs.db", "desktop.ini")  # files that an operating system adds, besides hidden ones
 ADVICE = "Choose a new name, or overwrite it with --force."
@@ -140,8 +142,12 @@ class PredictionFolder:
                 partial.write_bytes(content)
         self._places[name] = place
 
-    def finish(self, names: Iterable[str], skipped: Sequence[tuple[str, str]]) -> None:
-        """Write the tables, and the record of these images. `skipped` has path and reason of unreadable files."""
+    def finish(self, names: Iterable[str], skipped: Sequence[tuple[str, str]], more: Mapping[str, WriteMore]) -> None:
+        """Write the tables, and the record of these images.
+
+        `skipped` has path and reason of unreadable files. `more` has functions that write other files, by name, from
+        lesions.csv.
+        """
         names = [name for name in names if name in self._places]
         with ExitStack() as replaced:  # in reverse order: first the record, which lists the tables
             tables = {REGION_TABLE: replaced.enter_context(atomic_file(self._out / REGION_TABLE))}
@@ -150,6 +156,9 @@ class PredictionFolder:
                 tables[SKIPPED_TABLE] = replaced.enter_context(atomic_file(self._out / SKIPPED_TABLE))
                 rows = ([safe_name(visible(text)) for text in row] for row in skipped)
                 _write_table(tables[SKIPPED_TABLE], ["file", "reason"], rows)
+            for name, write in more.items():
+                tables[name] = replaced.enter_context(atomic_file(self._out / name))
+                write(tables[name], tables[REGION_TABLE])
             with replaced.enter_context(atomic_file(self._out / RECORD)).open("wb") as record:
                 record.write(self._first_line)
                 record.writelines(self._lines(names))

@@ -20,22 +20,19 @@ def describe_regions(mask: Pixels, probability: NDArray[np.float32], names: list
     rows = []
     foreground = probability[-(len(names) - 1) :]  # with two classes there is only the foreground's probability
     for class_index, class_probability in enumerate(foreground, start=1):
-        regions, count = ndimage.label(mask == class_index)
-        areas = np.bincount(regions.ravel(), minlength=count + 1)
-        boxes = ndimage.find_objects(regions)
-        by_area = sorted(range(1, count + 1), key=lambda label: -areas[label])
-        for number, label in enumerate(by_area, start=1):
-            row_slice, column_slice = boxes[label - 1]
+        regions, boxes = label_regions(mask == class_index)
+        for number, (label, (row_slice, column_slice)) in enumerate(boxes.items(), start=1):
             region = regions == label
+            area = int(region.sum())
             # Other regions of the same class say nothing about the confidence in this one.
             own_probability = np.where(region | (regions == 0), class_probability, np.float32(0))
             rows.append(
                 {
                     "class": names[class_index],
                     "lesion": number,
-                    "area_px": int(areas[label]),
+                    "area_px": area,
                     "perimeter_px": round(perimeter(region[row_slice, column_slice]), 1),
-                    "equivalent_diameter_px": round(2 * math.sqrt(areas[label] / math.pi), 1),
+                    "equivalent_diameter_px": round(2 * math.sqrt(area / math.pi), 1),
                     "left": column_slice.start,
                     "top": row_slice.start,
                     "width": column_slice.stop - column_slice.start,
@@ -44,6 +41,16 @@ def describe_regions(mask: Pixels, probability: NDArray[np.float32], names: list
                 }
             )
     return rows
+
+
+def label_regions(area: NDArray[np.bool_]) -> tuple[NDArray[np.int32], dict[int, tuple[slice, slice]]]:
+    """Return the connected regions of an area (H, W) as labels (H, W), and the box of each label, largest region first.
+
+    Labels begin with 1. A box is rows and columns.
+    """
+    regions, count = ndimage.label(area)
+    areas, boxes = np.bincount(regions.ravel(), minlength=count + 1), ndimage.find_objects(regions)
+    return regions, {label: boxes[label - 1] for label in sorted(range(1, count + 1), key=lambda label: -areas[label])}
 
 
 def perimeter(region: NDArray[np.bool_]) -> float:
