@@ -14,12 +14,12 @@ from naevi.dataset import image_ids, load_parts
 from naevi.models.build import NormalizedNetwork, create_network, effective_model_config
 from naevi.models.device import resolve_compute_settings
 from naevi.models.distributed import is_main_process, process_group
-from naevi.models.start_weights import describe_start_weights, load_start_weights
 from naevi.models.storage import save_model, weights_digest
 from naevi.provenance import model_origin
 from naevi.tables import read_image_table, read_split
 from naevi.training.checkpoint import Checkpoint, HistoryRow
 from naevi.training.loop import fit
+from naevi.training.start_weights import describe_start_weights, load_start_weights
 from naevi.workspace import Workspace
 
 

@@ -229,7 +229,9 @@ def test_masks_beside_annotations_are_joined_only_on_request(folder: Path, confi
         write_image(Path(f"data/mine/images/{name}_mask.png"), np.eye(4, 6, dtype=np.uint8) * np.uint8(255))
     write_json(coco(annotation(POLYGON)))
 
-    assert "images/a_mask.png and images/a.png (COCO) (or set data.masks.several to union)" in read(config_with)
+    assert "images/a_mask.png and images/a.png (COCO) (or set data.masks.several to union or classes)" in read(
+        config_with
+    )
     masks = read(config_with, **{"data.masks.several": "union"})
     assert masks == {"a": ["X.....", ".XXX..", ".XXX..", "...X.."], "b": ["X.....", ".X....", "..X...", "...X.."]}
     assert "Images and masks told apart by the layout: masks beside their images, and COCO annotations" in decisions()

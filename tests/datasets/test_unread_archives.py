@@ -58,7 +58,7 @@ def test_such_a_source_is_an_error(tmp_path: Path, name: str) -> None:
 
     assert error_message(tmp_path / name) == f"{tmp_path / name} {why_unread(name)}"
     with pytest.raises(UserError, match=f"{name} is a"):  # of predict
-        name_outputs([tmp_path / name])
+        name_outputs([tmp_path / name], tmp_path / "out")
 
 
 def test_the_last_part_of_a_zip_is_recognized_without_the_others(tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def test_a_folder_is_overwritten_only_with_force(tmp_path: Path, segmenter: Segm
     assert read_mask(mask).shape == (30, 40)
     mask.write_bytes(b"")
 
-    with pytest.raises(UserError, match=r"--out .*out already exists\. Choose a new name, or overwrite it with --f"):
+    with pytest.raises(
+        UserError, match=r"image\.png changed after the prediction\. Choose a new name, or overwrite it with --f"
+    ):
         predict_images(segmenter, [image], out, force=False)
 
     assert mask.read_bytes() == b""

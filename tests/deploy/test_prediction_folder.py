@@ -81,7 +81,7 @@ def test_interrupted_at_any_step_it_comes_to_the_same_bytes(tmp_path: Path, pred
         "masks/p2/A.png",
     ]
     assert "image(s) are already done" in done.stderr
-    assert "1 file(s) could not be read as images and were skipped" in done.stderr
+    assert "1 file(s) were skipped because they can't be read as images: " in done.stderr
 
 
 def test_what_is_done_is_not_predicted_again(

@@ -19,7 +19,6 @@ from safetensors.torch import save
 from naevi.config import ModelConfig
 from naevi.errors import UserError
 from naevi.inference.segmenter import load_segmenter
-from naevi.models.start_weights import load_start_weights
 from naevi.models.storage import load_model
 from naevi.provenance import digest
 from naevi.tracking import serving
@@ -27,6 +26,7 @@ from naevi.tracking.guard import Limits, Refusal, check_body
 from naevi.tracking.serving import EXAMPLE, SIGNATURE
 from naevi.training import checkpoint
 from naevi.training.checkpoint import Checkpoint
+from naevi.training.start_weights import load_start_weights
 from naevi.workspace import Workspace
 from tests.faults.damaged_bytes import spoilt
 from tests.faults.image_readers import pictures

@@ -15,7 +15,7 @@ from naevi.config import Config, ModelConfig
 from naevi.errors import UserError
 from naevi.models.build import NormalizedNetwork, create_network, effective_model_config
 from naevi.models.pretrained import read_packaged_weights
-from naevi.models.start_weights import describe_start_weights, load_start_weights
+from naevi.training.start_weights import describe_start_weights, load_start_weights
 
 pytestmark = pytest.mark.slow
 
