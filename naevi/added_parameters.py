@@ -18,6 +18,7 @@ class Added(NamedTuple):
 
 # By dotted key, in the order of params.yaml. data.path depends on data.source, see EARLIER_PATHS.
 ADDED_PARAMETERS = {
+    "data.datasets": Added("one", "one"),
     "data.name": Added("auto", "auto"),
     "data.columns.image": Added("image_id", "auto"),
     "data.columns.diagnosis": Added("auto", "auto"),

@@ -1,12 +1,13 @@
 """Write data/raw, which has one layout for every data set.
 
 images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, labels.csv (image_id,
-diagnosis and, for a user's own images, group, split or fold), and decisions.csv (decisions about files that can be read
-in several ways). Own images also have reading.json, which says how prediction must read new images.
+diagnosis and, for a user's own images, dataset, group, split or fold), and decisions.csv (decisions about files that
+can be read in several ways). Own images also have reading.json, which says how prediction must read new images.
 """
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +15,13 @@ import pandas as pd
 from naevi.config import DataConfig, PhantomsConfig
 from naevi.datasets.archives import list_files, read_files
 from naevi.datasets.folder import import_folder, is_picture, is_table
-from naevi.datasets.layout import safe_name
+from naevi.datasets.layout import printable
 from naevi.datasets.locate import find_own_images, find_source
 from naevi.datasets.matching import USUAL_LAYOUT, match_pictures
-from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file
+from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file, is_ph2_table, ph2_labels
+from naevi.datasets.several import Labeled, read_data_sets, separate_data_sets
 from naevi.datasets.synthetic import synthetic_image
+from naevi.errors import UserError, first_ten
 from naevi.files import atomic_folder, write_csv
 from naevi.images import write_image, write_mask
 from naevi.progress import progress
@@ -28,8 +31,7 @@ from naevi.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 NOT_USED = "Files that are no images, masks or tables (.csv), not used"
-
-Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and the decisions made while files were read
+SEPARATE = "If they are, set data.datasets to subfolders"
 
 
 def build_raw(workspace: Workspace, data: DataConfig) -> None:
@@ -64,29 +66,47 @@ def write_ph2(workspace: Workspace, folder: Path) -> Labeled:
 
 
 def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labeled:
-    """Write a user's own images; return labels and decisions. Messages use file names relative to the data set."""
+    """Write a user's own images; return labels and decisions."""
     source = find_own_images(workspace, data.path)
+    if data.datasets == "subfolders":
+        return read_data_sets(source, folder, partial(write_data_set, data=data))
+    return write_data_set(source, folder, data)
+
+
+def write_data_set(source: Path, folder: Path, data: DataConfig) -> Labeled:
+    """Write the images of one folder or archive; return labels and decisions. Messages use file names relative to it.
+
+    If it looks like several data sets, although data.datasets is one, an error or a decision says so.
+    """
 
     def inside(name: str) -> str:
         return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
 
     names = [inside(name) for name in list_files(source)]
     matching = match_pictures([name for name in names if is_picture(name)])
-    roles = dict.fromkeys(filter(is_table, names), "labels")
+    roles = {name: "labels" for name in names if is_table(name) or is_ph2_table(name)}
     roles |= dict.fromkeys(matching.images, "images") | dict.fromkeys(matching.masks, "masks")
     logger.info("Read as %s: %d images, %d masks.", matching.layout, len(matching.images), len(matching.masks))
     files = _read_with_progress(source, lambda name: inside(name) in roles)
-    named = ((roles[inside(name)], inside(name), content) for name, content in files)
-    labels, decisions = import_folder(named, folder, data, matching=matching)
+    named = ((roles[inside(name)], inside(name), _as_csv(name, content)) for name, content in files)
+    apart = separate_data_sets(names, matching) if data.datasets == "one" else []
+    try:
+        labels, decisions = import_folder(named, folder, data, matching=matching)
+    except UserError as error:
+        if not apart:
+            raise
+        raise UserError(f"{error} {first_ten(apart)} look like data sets of their own. {SEPARATE}.") from error
     unused = [printable(name) for name in names if name not in roles]
     layout = [] if matching.layout == USUAL_LAYOUT else list(matching.images.values())
     found = Decision(f"Images and masks told apart by the layout: {matching.layout}", layout, "data.path")
-    return labels, [found, *decisions, Decision(NOT_USED, unused, "data.path")]
+    several = Decision(
+        f"Folders that look like data sets of their own, read as one. {SEPARATE}", apart, "data.datasets"
+    )
+    return labels, [found, *decisions, Decision(NOT_USED, unused, "data.path"), several]
 
 
-def printable(name: str) -> str:
-    """Return the name of a file for a table, or its repr if it isn't printable or not UTF-8."""
-    return safe_name(name) if name.isprintable() else repr(name)
+def _as_csv(name: str, content: bytes) -> bytes:
+    return ph2_labels(name, content) if is_ph2_table(name) else content
 
 
 def _read_with_progress(source: Path, is_selected: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:

@@ -146,6 +146,7 @@ def _validation_config(description: dict[str, Any], settings: PredictorSettings,
         "data": {
             "source": "folder",
             "path": "images",
+            "datasets": "one",
             "name": "own images",
             "split_folders": "ignore",
             "reading": settings.model_dump(include=set(TrainingReading.model_fields)),
