@@ -18,6 +18,7 @@ class Added(NamedTuple):
 
 # By dotted key, in the order of params.yaml. data.path depends on data.source, see EARLIER_PATHS.
 ADDED_PARAMETERS = {
+    "data.datasets": Added("one", "one"),
     "data.name": Added("auto", "auto"),
     "data.patterns.images": Added("auto", "auto"),
     "data.patterns.masks": Added("auto", "auto"),

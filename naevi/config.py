@@ -150,6 +150,7 @@ class DataConfig(Section):
 
     source: Literal["ph2", "phantoms", "folder"]
     path: Annotated[str, Field(min_length=1, max_length=1000)]
+    datasets: Literal["one", "subfolders"]
     name: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=50)]
     classes: Classes
     patterns: PatternsConfig
@@ -337,7 +338,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _path_fits(self) -> Self:
-        source, path = self.data.source, self.data.path
+        source, path, datasets = self.data.source, self.data.path, self.data.datasets
         if source == "ph2" and path != PH2_MANIFEST:
             raise ValueError(
                 f"data.path: must be {PH2_MANIFEST}, the manifest, if data.source is ph2; got {path}. To use PH2 "
@@ -345,6 +346,8 @@ class Config(Section):
             )
         if source == "folder" and path == PH2_MANIFEST:
             raise ValueError("data.path: must name the folder or archive with your images if data.source is folder")
+        if source != "folder" and datasets != "one":
+            raise ValueError(f"data.datasets: must be one, unless data.source is folder; got {datasets}")
         return self
 
     @model_validator(mode="after")

@@ -70,7 +70,7 @@ def model_origin(
         "size": config.preprocess.size,
         "train": config.train.model_dump(),
         "runtime": compute,
-        "dataset": str(image_table.dataset.iloc[0]),
+        "dataset": " and ".join(sorted(image_table.dataset.unique())),
         "data": {part: data_digest(image_table, ids) for part, ids in parts.items()},
         "code": code_digest(workspace, "train"),
         "versions": {name: version(name) for name in PACKAGES},

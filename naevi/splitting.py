@@ -27,7 +27,7 @@ def assign_parts(image_table: pd.DataFrame, settings: SplitConfig) -> pd.DataFra
 
     column split  the parts of model 0, the only fold
     column fold   (0, 1, …) the test part of each fold
-    neither       folds with the same mix of diagnoses; each image is in one test part
+    neither       folds with the same mix of diagnoses and data sets; each image is in one test part
 
     If no image of a model is in val, every round(1 / settings.validation)-th image outside the test part is moved
     there. Images of one group always share a part. The model `all` trains on every image.
@@ -39,6 +39,7 @@ def assign_parts(image_table: pd.DataFrame, settings: SplitConfig) -> pd.DataFra
     validation.
     """
     split = image_table[["image_id", "diagnosis", "group"]].copy()
+    image_table = with_strata(image_table)
     column = next((column for column in ("split", "fold") if column in image_table), None)
     if column:
         _check_given(image_table, column, settings.folds)
@@ -49,6 +50,12 @@ def assign_parts(image_table: pd.DataFrame, settings: SplitConfig) -> pd.DataFra
         has_validation = "val" in set(parts)
         split[str(fold)] = parts if has_validation else _with_validation(image_table, parts, fold, settings)
     return split.assign(all="train")
+
+
+def with_strata(image_table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table, the data set in the diagnosis if there are several: `ph2: melanoma`. Parts get the same mix."""
+    several = image_table.dataset.nunique() > 1
+    return image_table.assign(diagnosis=image_table.dataset + ": " + image_table.diagnosis) if several else image_table
 
 
 def _check_given(image_table: pd.DataFrame, column: str, folds: int) -> None:

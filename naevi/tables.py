@@ -88,8 +88,10 @@ def describe_decisions(table: pd.DataFrame) -> list[str]:
 
 
 def read_labels(workspace: Workspace) -> pd.DataFrame:
-    """Return data/raw/labels.csv: image_id, diagnosis and, if it has them, group, split or fold."""
-    return _read(workspace.raw / "labels.csv", LABELS, {"group": ANY_TEXT} | GIVEN_SPLIT, unique="image_id")
+    """Return data/raw/labels.csv: image_id, diagnosis and, if it has them, dataset, group, split or fold."""
+    return _read(
+        workspace.raw / "labels.csv", LABELS, {"dataset": ANY_TEXT, "group": ANY_TEXT} | GIVEN_SPLIT, unique="image_id"
+    )
 
 
 def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:

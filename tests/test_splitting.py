@@ -24,7 +24,7 @@ FOLDS = ["0", "1", "2", "3", "4"]
 def image_table(diagnoses: list[str]) -> pd.DataFrame:
     """Return a table with one image for each diagnosis, each in its own group."""
     ids = [f"image-{number:03}" for number in range(len(diagnoses))]
-    return pd.DataFrame({"image_id": ids, "diagnosis": diagnoses, "group": ids})
+    return pd.DataFrame({"image_id": ids, "dataset": "ph2", "diagnosis": diagnoses, "group": ids})
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_each_image_is_tested_once(ph2: pd.DataFrame) -> None:
 
     assert list(split.columns) == ["image_id", "diagnosis", "group", *FOLDS, "all"]
     assert ((split[FOLDS] == "test").sum(axis=1) == 1).all()
-    assert split[["image_id", "diagnosis", "group"]].equals(ph2)
+    assert split[["image_id", "diagnosis", "group"]].equals(ph2.drop(columns="dataset"))
 
 
 def test_folds_have_the_same_mix_of_diagnoses(ph2: pd.DataFrame) -> None:
@@ -305,7 +305,7 @@ def labels_of(files: list[str], table: str = "") -> pd.DataFrame:
         (external / "HAM10000_metadata.csv").write_text(table)
     build_raw(HERE, load_config(HERE).data.model_copy(update={"source": "folder", "path": str(external)}))
     labels = read_csv(HERE.raw / "labels.csv")
-    return labels.assign(group=labels.get("group", labels.image_id))
+    return labels.assign(dataset="folder", group=labels.get("group", labels.image_id))
 
 
 def test_pictures_of_one_lesion_in_a_metadata_table_share_a_part(folder: Path) -> None:
@@ -333,7 +333,7 @@ def test_images_in_folders_train_and_test_stay_there(folder: Path, layout: str) 
 def test_equal_names_in_folders_train_and_test_are_different_images(folder: Path) -> None:
     labels = labels_of(["train/{}/1.png", "train/{}/2.png", "test/{}/1.png"])
 
-    assert labels.to_dict("list") == {
+    assert labels.drop(columns="dataset").to_dict("list") == {
         "image_id": ["2", "test_1", "train_1"],
         "diagnosis": ["unlabelled"] * 3,
         "split": ["train", "test", "train"],

@@ -42,6 +42,11 @@ def safe_name(name: str) -> str:
     return f"_{name}" if name.startswith(FORMULA_START) else name
 
 
+def printable(name: str) -> str:
+    """Return the name of a file for a table, or its repr if it isn't printable or not UTF-8."""
+    return safe_name(name) if name.isprintable() else repr(name)
+
+
 def stem(path: str) -> str:
     """Return the name of a file without suffix. macOS may store an umlaut as two characters, which become one."""
     return normalize("NFC", PurePosixPath(path).stem)

@@ -57,6 +57,17 @@ def is_ph2_file(name: str) -> bool:
     return name.lower().endswith((*IMAGE_SUFFIXES, *TABLE_NAMES))
 
 
+def is_ph2_table(name: str) -> bool:
+    """Return whether a file is one of PH2's tables, by its name."""
+    return name.lower().endswith(TABLE_NAMES)
+
+
+def ph2_labels(name: str, data: bytes) -> bytes:
+    """Return one of PH2's tables as CSV with the columns image_id and diagnosis, see `read_diagnoses`."""
+    rows = sorted(read_diagnoses(name, data).items())
+    return pd.DataFrame(rows, columns=["image_id", "diagnosis"]).to_csv(index=False).encode()
+
+
 def import_ph2(workspace: Workspace, files: Iterable[tuple[str, bytes]], folder: Path) -> pd.DataFrame:
     """Write the PH2 images among the files to folder/images and folder/masks (0 skin, 1 lesion).
 
@@ -75,7 +86,7 @@ def import_ph2(workspace: Workspace, files: Iterable[tuple[str, bytes]], folder:
     digests: set[str] = set()
     image_files = 0
     for name, data in files:
-        if name.lower().endswith(TABLE_NAMES):
+        if is_ph2_table(name):
             _check_diagnoses(workspace, name, read_diagnoses(name, data), manifest)
             continue
         image_files += 1

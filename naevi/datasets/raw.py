@@ -1,13 +1,15 @@
 """Write data/raw, which has one layout for every data set.
 
 images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, labels.csv (image_id,
-diagnosis and, for a user's own images, group, split or fold), and decisions.csv (decisions about files that can be read
-in several ways). Own images also have reading.json, which says how prediction must read new images. Own JPEG, PNG and
-WebP files are kept unchanged if `images.read_image` reads them as `datasets.decoding` does: images/<id>.jpg.
+diagnosis and, for a user's own images, dataset, group, split or fold), and decisions.csv (decisions about files that
+can be read in several ways). Own images also have reading.json, which says how prediction must read new images. Own
+JPEG, PNG and WebP files are kept unchanged if `images.read_image` reads them as `datasets.decoding` does:
+images/<id>.jpg.
 """
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -17,10 +19,11 @@ from naevi.config import DataConfig, PhantomsConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files, read_files
 from naevi.datasets.coco import is_json, read_annotations
 from naevi.datasets.folder import import_folder, is_picture, is_table
-from naevi.datasets.layout import safe_name
+from naevi.datasets.layout import printable
 from naevi.datasets.locate import find_own_images, find_source
 from naevi.datasets.matching import USUAL_LAYOUT, Matching, match_pictures, pattern_layout
-from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file
+from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file, is_ph2_table, ph2_labels
+from naevi.datasets.several import Labeled, read_data_sets, separate_data_sets
 from naevi.datasets.synthetic import synthetic_image
 from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, first_ten
@@ -33,8 +36,7 @@ from naevi.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 NOT_USED = "Files that are no images, masks or tables (.csv), not used"
-
-Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and the decisions made while files were read
+SEPARATE = "If they are, set data.datasets to subfolders"
 
 
 def build_raw(workspace: Workspace, data: DataConfig) -> None:
@@ -69,8 +71,18 @@ def write_ph2(workspace: Workspace, folder: Path) -> Labeled:
 
 
 def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labeled:
-    """Write a user's own images; return labels and decisions. Messages use file names relative to the data set."""
+    """Write a user's own images; return labels and decisions."""
     source = find_own_images(workspace, data.path)
+    if data.datasets == "subfolders":
+        return read_data_sets(source, folder, partial(write_data_set, data=data))
+    return write_data_set(source, folder, data)
+
+
+def write_data_set(source: Path, folder: Path, data: DataConfig) -> Labeled:
+    """Write the images of one folder or archive; return labels and decisions. Messages use file names relative to it.
+
+    If it looks like several data sets, although data.datasets is one, an error or a decision says so.
+    """
 
     def inside(name: str) -> str:
         return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
@@ -83,18 +95,27 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
     pictures, json_files = list(filter(is_picture, names)), set(filter(is_json, names))
     coco = read_annotations(read(json_files) if json_files else (), pictures, data)
     matching = match_images_and_masks(pictures, data, coco.owners)
-    roles = dict.fromkeys(filter(is_table, names), "labels")
+    roles = {name: "labels" for name in names if is_table(name) or is_ph2_table(name)}
     roles |= dict.fromkeys(matching.images, "images") | dict.fromkeys(matching.masks, "masks")
     if data.mismatches == "refuse":
         _refuse_archives(name for name in names if name not in roles)
     logger.info("Read as %s: %d images, %d masks.", matching.layout, len(matching.images), len(matching.masks))
-    named = ((roles[name], name, content) for name, content in read(roles))
+    named = ((roles[name], name, _as_csv(name, content)) for name, content in read(roles))
     drawn = (("masks", name, content) for name, content in coco.masks)
-    labels, decisions = import_folder(chain(named, drawn), folder, data, matching=matching)
+    apart = separate_data_sets(names, matching) if data.datasets == "one" else []
+    try:
+        labels, decisions = import_folder(chain(named, drawn), folder, data, matching=matching)
+    except UserError as error:
+        if not apart:
+            raise
+        raise UserError(f"{error} {first_ten(apart)} look like data sets of their own. {SEPARATE}.") from error
     unused = [printable(name) for name in names if name not in roles and name not in coco.files]
     layout = [] if matching.layout == USUAL_LAYOUT else list(matching.images.values())
     found = Decision(f"Images and masks told apart by the layout: {matching.layout}", layout, "data.path")
-    return labels, [found, *coco.decisions, *decisions, Decision(NOT_USED, unused, "data.path")]
+    several = Decision(
+        f"Folders that look like data sets of their own, read as one. {SEPARATE}", apart, "data.datasets"
+    )
+    return labels, [found, *coco.decisions, *decisions, Decision(NOT_USED, unused, "data.path"), several]
 
 
 def match_images_and_masks(paths: list[str], data: DataConfig, annotated: Mapping[str, str]) -> Matching:
@@ -126,9 +147,8 @@ def _refuse_archives(names: Iterable[str]) -> None:
         raise UserError("\n  ".join([head, *lines[:10], *["…"] * (len(lines) > 10)]))
 
 
-def printable(name: str) -> str:
-    """Return the name of a file for a table, or its repr if it isn't printable or not UTF-8."""
-    return safe_name(name) if name.isprintable() else repr(name)
+def _as_csv(name: str, content: bytes) -> bytes:
+    return ph2_labels(name, content) if is_ph2_table(name) else content
 
 
 def _read_with_progress(source: Path, is_selected: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:

@@ -150,6 +150,7 @@ def _validation_config(description: dict[str, Any], settings: PredictorSettings,
         "data": {
             "source": "folder",
             "path": "images",
+            "datasets": "one",
             "name": "own images",
             "patterns": {"images": "auto", "masks": "auto"},  # the user names both folders
             "split_folders": "ignore",

@@ -125,14 +125,17 @@ def summarize_cross_validation(
 
 
 def subgroups(images: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the subgroup of each image by diagnosis, area, frame and corners, for a table of `average_classes`."""
+    """Return the subgroup of each image by diagnosis, area, frame, corners and, if there are several, data set.
+
+    `images` is a table of `average_classes`.
+    """
     third = 3 * (images.lesion_fraction.rank(method="first").astype(int) - 1) // len(images)
     return {
         "diagnosis": images.diagnosis,
         "area": third.map(dict(enumerate(AREA_THIRDS))),
         "frame": images.touches_frame.map({True: "touching", False: "inside"}),
         "corners": (images.dark_corners > 0).map({True: "dark", False: "bright"}),
-    }
+    } | ({"dataset": images.dataset} if images.dataset.nunique() > 1 else {})
 
 
 def selective_dice(confidences: pd.Series, dice: pd.Series) -> dict[str, float]:

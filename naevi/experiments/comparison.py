@@ -16,6 +16,7 @@ from naevi.experiments.statistics import (
     COMPARED_SCORES,
     Comparison,
     bonferroni,
+    compare_data_sets,
     compare_scores,
     count_comparisons,
     describe_unscored,
@@ -60,8 +61,8 @@ def compare_results(workspace: Workspace, a: NamedResult, b: NamedResult) -> Com
     check_data_sets(a, b)
     settings = load_config(workspace, "evaluate").evaluate
     pairs = pair_results(a, b)
-    differences = compare_scores(pairs, settings)
-    return Comparison(a, b, pairs, differences, count_comparisons(workspace, a, b), settings.resamples)
+    differences, by_dataset = compare_scores(pairs, settings), compare_data_sets(pairs, settings)
+    return Comparison(a, b, pairs, differences, count_comparisons(workspace, a, b), settings.resamples, by_dataset)
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -122,9 +123,12 @@ def _score_table(comparison: Comparison) -> Table:
         p_factors["corrected p"] = comparison.n_comparisons
     names = [comparison.a.name, comparison.b.name]
     head = ["mean", *names, "difference", "95 % interval", *p_factors, "better", "worse", "equal"]
+    groups = {"": comparison.differences} | {f", {name}": found for name, found in comparison.by_dataset.items()}
+    compared = [
+        (label + suffix, found[score]) for suffix, found in groups.items() for score, label in COMPARED_SCORES.items()
+    ]
     rows = []
-    for score, label in COMPARED_SCORES.items():
-        difference = comparison.differences[score]
+    for label, difference in compared:
         row = [label, f"{difference.a:.4f}", f"{difference.b:.4f}", f"{difference.mean:+.4f}"]
         row.append(f"{difference.low:+.4f} to {difference.high:+.4f}")
         row += [format_p(bonferroni(difference.p, factor)) for factor in p_factors.values()]
@@ -177,6 +181,9 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     else:
         notes.append("This repository has no other results, so p is not corrected.")
+    if comparison.by_dataset:
+        numbers = ", ".join(f"{name} ({found['dice'].images})" for name, found in comparison.by_dataset.items())
+        notes.append(f"Images of each data set: {numbers}. p isn't corrected for the number of data sets.")
     p = "the corrected p" if n_comparisons > 1 else "p"
     notes.append(
         f"The scores are compared image by image. A difference is significant if {p} is below {ALPHA}. The interval, "

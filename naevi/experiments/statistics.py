@@ -63,7 +63,10 @@ class ScoreDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results, their common images and their differences by score; n_comparisons is the factor of p."""
+    """Two results, their common images and their differences by score; n_comparisons is the factor of p.
+
+    `by_dataset` has the differences of each data set if there are several.
+    """
 
     a: NamedResult
     b: NamedResult
@@ -71,6 +74,7 @@ class Comparison:
     differences: dict[str, ScoreDifference]
     n_comparisons: int
     resamples: int
+    by_dataset: dict[str, dict[str, ScoreDifference]]
 
 
 def pair_results(a: NamedResult, b: NamedResult) -> PairedImages:
@@ -127,6 +131,16 @@ def describe_unscored(pairs: PairedImages) -> str:
 def compare_scores(pairs: PairedImages, settings: EvaluateConfig) -> dict[str, ScoreDifference]:
     """Return the difference of each score. The settings give the number of bootstrap samples and their seed."""
     return {score: _score_difference(score, pairs.images, settings) for score in COMPARED_SCORES}
+
+
+def compare_data_sets(pairs: PairedImages, settings: EvaluateConfig) -> dict[str, dict[str, ScoreDifference]]:
+    """Return what `compare_scores` returns, for each data set by its name. It is empty unless there are several."""
+    if "dataset" not in pairs.images or pairs.images.dataset.nunique() < 2:
+        return {}
+    return {
+        str(name): compare_scores(pairs._replace(images=images), settings)
+        for name, images in pairs.images.groupby("dataset")
+    }
 
 
 def _score_difference(score: str, images: pd.DataFrame, settings: EvaluateConfig) -> ScoreDifference:

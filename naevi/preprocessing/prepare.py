@@ -75,7 +75,8 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
 
     The image table is in the order of labels.csv:
 
-    image_id, dataset, diagnosis
+    image_id, diagnosis
+    dataset          the name of its data set if there are several, otherwise data.source
     group            shared by images that must stay in one part: near-duplicates and groups in labels.csv
     split or fold    if labels.csv has the column
     height, width    native size in px
@@ -92,7 +93,8 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
     with atomic_folder(workspace.prepared) as folder:
         images, pairs, chains = _prepare_images(workspace.raw, folder, labels.image_id, data.names(), settings)
         rows = pd.DataFrame([image.row for image in images])
-        image_table = labels.assign(dataset=data.source).merge(rows, on="image_id")
+        image_table = labels if "dataset" in labels else labels.assign(dataset=data.source)
+        image_table = image_table.merge(rows, on="image_id")
         _check_empty(image_table, settings.empty_masks)
         image_table["group"] = group_images(image_table, pairs)
         image_table = image_table[[column for column in IMAGE_TABLE_COLUMNS if column in image_table]]

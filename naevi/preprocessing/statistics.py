@@ -6,10 +6,11 @@ import pandas as pd
 
 
 def statistics_by_diagnosis(image_table: pd.DataFrame) -> dict[str, Any]:
-    """Return statistics of all images and of each diagnosis, see `_statistics`."""
-    return {
-        "all": _statistics(image_table),
-        "by_diagnosis": {str(name): _statistics(images) for name, images in image_table.groupby("diagnosis")},
+    """Return statistics of all images, of each diagnosis and, if there are several, of each data set."""
+    columns = ["diagnosis"] + ["dataset"] * (image_table.dataset.nunique() > 1)
+    return {"all": _statistics(image_table)} | {
+        f"by_{column}": {str(name): _statistics(images) for name, images in image_table.groupby(column)}
+        for column in columns
     }
 
 

@@ -8,7 +8,7 @@ from naevi.rendering.plots import order_diagnoses
 from naevi.rendering.tables import Table
 from naevi.reporting.formatting import format_percent, format_range
 from naevi.reporting.result import ReportData
-from naevi.splitting import pooled_diagnoses
+from naevi.splitting import pooled_diagnoses, with_strata
 
 PH2_CITATION = {
     "text": "T. Mendonça, P. M. Ferreira, J. S. Marques, A. R. S. Marçal, J. Rozeira: PH2 - A dermoscopic image "
@@ -18,8 +18,12 @@ PH2_CITATION = {
 
 
 def dataset_table(statistics: dict[str, Any]) -> Table:
-    """Return number, sizes and areas of the images by diagnosis; `statistics` is the content of data.json."""
+    """Return number, sizes and areas of the images by diagnosis, and by data set if there are several.
+
+    `statistics` is the content of data.json.
+    """
     parts = {name: statistics["by_diagnosis"][name] for name in order_diagnoses(statistics["by_diagnosis"])}
+    parts |= {f"data set {name}": part for name, part in statistics.get("by_dataset", {}).items()}
     rows = [
         [
             name,
@@ -59,8 +63,9 @@ def _describe_pooled(result: ReportData) -> list[str]:
     if result.curves is None or {"split", "fold"} & set(result.image_table.columns):
         return []
     folds = result.config.split.folds
-    pooled = pooled_diagnoses(result.image_table, folds)
-    numbers = result.image_table.diagnosis.value_counts()
+    image_table = with_strata(result.image_table)
+    pooled = pooled_diagnoses(image_table, folds)
+    numbers = image_table.diagnosis.value_counts()
     named = first_ten(f"{name} ({numbers[name]})" for name in pooled)
     text = f"Diagnoses with too few images for {folds} folds count as one when folds get the same mix: {named}."
     return [text] * bool(pooled)

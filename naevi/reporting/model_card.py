@@ -56,7 +56,8 @@ def _describe_network(network: ModelConfig, file: dict[str, Any] | None) -> str:
 
 
 def _describe_training_data(result: ReportData) -> str:
-    name = result.data_set if result.curves is not None else DATASET_NAMES[result.models[0]["dataset"]]
+    trained = result.models[0]["dataset"]  # data.source, or the names of several data sets
+    name = result.data_set if result.curves is not None else DATASET_NAMES.get(trained, trained)
     numbers = [
         f"{model['data']['train']['images']} ({model['item'] if model['item'] == 'all' else 'fold ' + model['item']})"
         for model in result.models

@@ -39,7 +39,7 @@ def describe_test(result: ReportData) -> str:
         (model,) = result.models
         return (
             f"{images} images, scored at their native size by the model {model['item']}, which was trained on "
-            f"{model['data']['train']['images']} images ({DATASET_NAMES[model['dataset']]}). "
+            f"{model['data']['train']['images']} images ({DATASET_NAMES.get(model['dataset'], model['dataset'])}). "
             "It is unknown whether any of the tested images was used for training."
         )
     folds, all_folds = result.metrics["folds"], result.config.split.folds

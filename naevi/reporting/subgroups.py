@@ -12,6 +12,7 @@ from naevi.reporting.result import ReportData
 # What divides the images, by the names of evaluation.summary.subgroups, and the names of the subgroups if they have
 # other ones than there.
 SUBGROUP_LABELS: dict[str, tuple[str, dict[str, str]]] = {
+    "dataset": ("Data set", {}),
     "diagnosis": ("Diagnosis", {}),
     "area": ("Mask area", {"small": "smallest third", "middle": "middle third", "large": "largest third"}),
     "frame": ("Frame", {"inside": "inside the frame", "touching": "touching the frame"}),

@@ -197,7 +197,7 @@ def test_a_score_that_no_image_has_is_left_out() -> None:
 )
 def test_thirds_by_area(number: int, areas: list[str]) -> None:
     images = pd.DataFrame(
-        {"lesion_fraction": [0.3] * number, "touches_frame": True, "dark_corners": 1, "diagnosis": "x"}
+        {"lesion_fraction": [0.3] * number, "touches_frame": True, "dark_corners": 1, "diagnosis": "x", "dataset": "d"}
     )
 
     assert subgroups(images)["area"].tolist() == areas

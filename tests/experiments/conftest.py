@@ -10,7 +10,7 @@ import pytest
 
 from naevi.config import EvaluateConfig
 from naevi.experiments.named_results import NamedResult
-from naevi.experiments.statistics import Comparison, compare_scores, pair_results
+from naevi.experiments.statistics import Comparison, compare_data_sets, compare_scores, pair_results
 from naevi.workspace import Workspace
 from tests import pipeline
 from tests.experiments.helpers import git, per_image, write_result, write_scores
@@ -31,7 +31,8 @@ def compare(settings: EvaluateConfig) -> Callable[..., Comparison]:
     ) -> Comparison:
         left, right = NamedResult(names[0], a), NamedResult(names[1], b)
         pairs = pair_results(left, right)
-        return Comparison(left, right, pairs, compare_scores(pairs, settings), n_comparisons, settings.resamples)
+        differences, by_dataset = compare_scores(pairs, settings), compare_data_sets(pairs, settings)
+        return Comparison(left, right, pairs, differences, n_comparisons, settings.resamples, by_dataset)
 
     return compare
 
