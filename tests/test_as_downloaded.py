@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from naevi.config import Config
@@ -265,3 +265,43 @@ def test_r14_the_bytes_of_photographs_stay(read: Read) -> None:
     assert read(files) == ""
     kept = {path.name: path.read_bytes() for path in (HERE.raw / "images").iterdir()}
     assert kept == {"a.jpg": content.getvalue()}
+
+
+def person(height: int, width: int, index: int) -> Image.Image:
+    """Return the mask of a person-like shape, a head above a body, at this size."""
+    shape = Image.new("L", (width, height))
+    draw, middle = ImageDraw.Draw(shape), width * (0.4 + 0.02 * (index % 10))
+    draw.ellipse((middle - 0.1 * height, 0.1 * height, middle + 0.1 * height, 0.3 * height), fill=255)
+    draw.rounded_rectangle((middle - 0.15 * height, 0.3 * height, middle + 0.15 * height, 0.95 * height), 3, fill=255)
+    return shape
+
+
+def test_photographs_of_people_with_masks_of_other_sizes(read: Read, caplog: pytest.LogCaptureFixture) -> None:
+    """300 JPEGs of many sizes in one folder, PNG masks in another, 180 of them (60 %) of another size."""
+    caplog.set_level("INFO")
+    random, files, resized = np.random.default_rng(0), dict[str, bytes](), list[str]()
+    for index in range(300):
+        width, height = (int(side) for side in random.integers(40, 120, 2))
+        scale = random.choice([0.5, 1.5, 2]) if index % 5 < 3 else 1
+        content, background = io.BytesIO(), random.integers(0, 256, (height, width, 3), np.uint8)
+        Image.composite(
+            Image.new("RGB", (width, height), (200, 150, 120)),
+            Image.fromarray(background),
+            person(height, width, index),
+        ).save(content, format="JPEG")
+        files[f"photos/{index:03}.jpg"] = content.getvalue()
+        mask = person(round(height * scale), round(width * scale), index)
+        files[f"masks/{index:03}.png"] = encode(mask)
+        resized += [f"{index:03}"] * int(scale != 1)
+
+    assert read(files) == ""
+
+    text = "Masks of another size than their image, resized to it"
+    assert counts() == {"Images and masks told apart by the layout: two folders": 300, text: 180}
+    assert "Read as two folders: 300 images, 300 masks." in caplog.messages
+    assert f"{text}: 180 ({', '.join(resized[:10])}, …). Parameter: data.masks.sizes." in caplog.messages
+    for image_id, mask in list(masks().items())[:20]:
+        with Image.open(HERE.raw / "images" / f"{image_id}.jpg") as image:
+            expected = np.asarray(person(image.height, image.width, int(image_id))) > 0
+        both = (np.array(mask) > 0) & expected
+        assert 2 * both.sum() / (np.sum(mask) + expected.sum()) > 0.95
