@@ -304,4 +304,4 @@ def test_photographs_of_people_with_masks_of_other_sizes(read: Read, caplog: pyt
         with Image.open(HERE.raw / "images" / f"{image_id}.jpg") as image:
             expected = np.asarray(person(image.height, image.width, int(image_id))) > 0
         both = (np.array(mask) > 0) & expected
-        assert 2 * both.sum() / (np.sum(mask) + expected.sum()) > 0.95
+        assert 2 * both.sum() / (np.sum(mask) + expected.sum()) > 0.9

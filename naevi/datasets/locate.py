@@ -67,8 +67,9 @@ def is_tracked(workspace: Workspace, source: Path) -> bool:
 def find_source(workspace: Workspace, addresses: Sequence[str], missing: str) -> Path:
     """Return the folder or archive of a public data set.
 
-    It is what NAEVI_SOURCE names, otherwise data/external/ if it contains anything, otherwise a download from the first
-    of `addresses` that works. Inside an experiment, both are also looked up in the repository that it was started from.
+    It is what NAEVI_SOURCE names, otherwise what data/external/ contains, except a user's own data sets that `dvc add`
+    has tracked there, otherwise a download from the first of `addresses` that works. Inside an experiment, both are
+    also looked up in the repository that it was started from.
 
     Raises UserError if NAEVI_SOURCE doesn't exist, and with the message `missing` if there is no source.
     """
@@ -84,14 +85,26 @@ def find_source(workspace: Workspace, addresses: Sequence[str], missing: str) ->
             )
         return found[0]
     external = workspace.external_data
-    if any(not path.name.startswith(".") and path.suffix != PARTIAL_SUFFIX for path in external.glob("*")):
-        return external
+    if found := _public_data_sets(external):
+        only_one = len(found) == 1 and (found[0].is_dir() or found[0].name.lower().endswith(ARCHIVE_SUFFIXES))
+        return found[0] if only_one else external
     for address in addresses:
         try:
             return _download_archive(address, external)
         except UserError as error:
             logger.warning("%s", error)
     raise UserError(missing)
+
+
+def _public_data_sets(external: Path) -> list[Path]:
+    """Return what data/external/ contains, except a user's own data sets: what `dvc add` tracks and isn't named PH2."""
+    tracked = {path.stem for path in external.glob("*.dvc")}
+    return [
+        path
+        for path in sorted(external.glob("*"))
+        if not path.name.startswith(".") and path.suffix not in (PARTIAL_SUFFIX, ".dvc")
+        if path.name not in tracked or "ph2" in path.name.lower()
+    ]
 
 
 def _download_archive(address: str, folder: Path) -> Path:

@@ -100,7 +100,7 @@ def test_the_first_address_with_an_archive_is_used(
         f"{site}/page.zip is a web page (a login or a list of links), not an archive. "
         "Download it in another way and set NAEVI_SOURCE to the file.",
     ]
-    assert find_source(HERE, (), "nothing is here") == Path("data/external")
+    assert find_source(HERE, (), "nothing is here") == source
 
 
 @pytest.mark.parametrize("empty_folder", [True, False])
@@ -114,6 +114,20 @@ def test_without_a_source_the_error_says_what_to_do(
 
     with pytest.raises(UserError, match=r"^nothing is here\nbut this may help$"):
         find_source(HERE, addresses, "nothing is here\nbut this may help")
+
+
+def test_own_data_sets_in_data_external_are_not_ph2(folder: Path) -> None:
+    """`dvc add data/external/ham.zip` writes ham.zip.dvc. A name with PH2 is PH2's, also if it is tracked."""
+    Path("data/external").mkdir()
+    for name in ("ham.zip", "ham.zip.dvc"):
+        Path("data/external", name).touch()
+
+    with pytest.raises(UserError, match="nothing is here"):
+        find_source(HERE, (), "nothing is here")
+
+    for name in ("PH2Dataset.tar.xz", "PH2Dataset.tar.xz.dvc"):
+        Path("data/external", name).touch()
+    assert find_source(HERE, (), "nothing is here") == Path("data/external/PH2Dataset.tar.xz")
 
 
 def test_data_external_belongs_to_the_workspace(folder: Path) -> None:
