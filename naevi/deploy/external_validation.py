@@ -116,11 +116,13 @@ def _explain_parameters(data: DataConfig) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        examples = [f"{key}=…" for key in [*PARAMETERS, CLASS] if key.rstrip(".") in str(error)]
-        if not examples:
+        text = str(error)
+        named = [key for key in [*PARAMETERS, CLASS] if key.rstrip(".") in text]
+        if not named:
             raise
-        example = examples[0].replace(CLASS, f"{CLASS}{data.names()[-1]}")
-        raise UserError(f"{error} Here, parameters are set with --set-param {example}") from error
+        first = min(named, key=lambda key: text.index(key.rstrip(".")))
+        example = f"{first}=…".replace(CLASS, f"{CLASS}{data.names()[-1]}")
+        raise UserError(f"{text} Here, parameters are set with --set-param {example}") from error
 
 
 def _score(

@@ -283,7 +283,9 @@ def test_the_command_skips_unreadable_files(predicted: tuple[Path, str]) -> None
 
     assert "letter.jpg can't be read as an image: its format is unknown." in printed
     assert "half.png can't be read as an image" in printed
-    assert printed.endswith("naevi: 2 file(s) were skipped because they can't be read as images. See above.\n")
+    summary = "naevi: 2 file(s) were skipped because they can't be read as images: "
+    assert printed.splitlines()[-1].startswith(summary)
+    assert printed.endswith("skipped.csv has the reasons.\n")
     assert "Traceback" not in printed
 
 
@@ -294,7 +296,9 @@ def test_the_command_overwrites_only_with_force(small_repository: Path, predicte
     command = ["python", "-m", "naevi", "predict", str(image), "--out", str(out)]
 
     printed = pipeline.run(small_repository, *command, check=False)
-    assert printed == f"naevi: --out {out} already exists. Choose a new name, or overwrite it with --force.\n"
+    assert printed == (
+        f"naevi: --out {out} was written with another model. Choose a new name, or overwrite it with --force.\n"
+    )
 
     pipeline.run(small_repository, *command, "--force")
     assert set(pd.read_csv(out / "lesions.csv").image) <= {image.stem}
