@@ -9,7 +9,6 @@ images/<id>.jpg.
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
     """Write a user's own images; return labels and decisions."""
     source = find_own_images(workspace, data.path)
     if data.datasets == "subfolders":
-        return read_data_sets(source, folder, partial(write_data_set, data=data))
+        return read_data_sets(source, folder, data, write_data_set)
     return write_data_set(source, folder, data)
 
 

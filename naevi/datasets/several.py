@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from naevi.config import DataConfig
 from naevi.datasets.archives import ARCHIVE_SUFFIXES
 from naevi.datasets.folder import is_picture, is_table
 from naevi.datasets.layout import PART_NAMES, check_name, printable
@@ -27,7 +28,7 @@ ARCHIVE_ENDING = re.compile(rf"({'|'.join(map(re.escape, ARCHIVE_SUFFIXES))})$",
 WHITE = "data.reading.white"
 
 Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and the decisions made while files were read
-ReadDataSet = Callable[[Path, Path], Labeled]  # of a folder or archive, and the folder to write to
+ReadDataSet = Callable[[Path, Path, DataConfig], Labeled]  # of a folder or archive, and the folder to write to
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +39,24 @@ class _DataSet(NamedTuple):
     reading: dict[str, Any]  # the content of reading.json
 
 
-def read_data_sets(source: Path, folder: Path, read: ReadDataSet) -> Labeled:
+def read_data_sets(source: Path, folder: Path, data: DataConfig, read: ReadDataSet) -> Labeled:
     """Write the images and masks of all data sets in `source` to `folder`, and one reading.json.
 
     `read` reads one of them. Returns the labels with the column `dataset`, and all decisions.
 
-    Raises UserError if `source` isn't a folder of at least two data sets, if one of them can't be read, and if they
-    don't fit together.
+    Raises UserError if `source` isn't a folder of at least two data sets, if one of them can't be read, if they don't
+    fit together, and if params.yaml has classes of another data set.
     """
     sources, others = list_data_sets(source)
+    if unknown := data.own_classes().keys() - sources.keys():
+        raise UserError(
+            f"data.classes_by_dataset has {first_ten(sorted(unknown))}, but the data sets in data.path are "
+            f"{first_ten(sources)}. Use these names."
+        )
     found: dict[str, _DataSet] = {}
     for name, path in sources.items():
         logger.info("Data set %s:", name)
-        found[name] = _read_data_set(name, path, folder, read)
+        found[name] = _read_data_set(name, path, folder, data.for_data_set(name), read)
     write_json(folder / READING_FILE, _join_reading(found))
     decisions = [
         Decision("Data sets in data.path, each read by its own layout and table", list(found), "data.datasets"),
@@ -125,15 +131,15 @@ def _count_paired(matching: Matching) -> int:
     return len(set(matching.owners.values()) - {""})
 
 
-def _read_data_set(name: str, source: Path, folder: Path, read: ReadDataSet) -> _DataSet:
+def _read_data_set(name: str, source: Path, folder: Path, data: DataConfig, read: ReadDataSet) -> _DataSet:
     """Read a data set, and move its files to `folder` under their new names."""
     with TemporaryDirectory(dir=folder) as temporary:
         own = Path(temporary)
         try:
-            labels, decisions = read(source, own)
+            labels, decisions = read(source, own, data)
         except UserError as error:
-            shared = f" data.classes applies to all data sets. If the masks of {name} have other values, convert them."
-            raise UserError(f"Data set {name}: {error}{shared * ('data.classes' in str(error))}") from error
+            hint = f" data.classes is for all data sets. If only {name} has other values, use data.classes_by_dataset."
+            raise UserError(f"Data set {name}: {error}{hint * ('data.classes' in str(error))}") from error
         reading = read_json(own / READING_FILE)
         for path in sorted(path for path in own.rglob("*") if path.is_file() and path.parent != own):
             target = folder / path.relative_to(own).with_name(f"{name}_{path.name}")
