@@ -18,6 +18,7 @@ from naevi.datasets.folder import is_picture, is_table
 from naevi.datasets.layout import PART_NAMES, check_name, printable
 from naevi.datasets.matching import Matching, match_pictures
 from naevi.datasets.members import HIDDEN
+from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, first_ten
 from naevi.files import read_json, write_json
 from naevi.images import READING_FILE
@@ -95,6 +96,8 @@ def list_data_sets(source: Path) -> tuple[dict[str, Path], list[str]]:
             f"data.datasets is subfolders, but {source} has images beside the subfolders: {first_ten(pictures)}. Move "
             "them into a subfolder, or set data.datasets to one."
         )
+    if unread := [f"{name} {reason}" for name in others if (reason := why_unread(name))]:
+        raise UserError(f"{unread[0]} If it isn't one of the data sets, move it out of {source}.")
     if len(found) < 2:
         raise UserError(
             f"data.datasets is subfolders, but {source} has {len(found)} subfolder(s) or archive(s): "
