@@ -5,7 +5,9 @@ The id of an image begins with the name of its data set, so another data set bes
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from naevi.config import DataConfig
-from naevi.datasets.archives import ARCHIVE_SUFFIXES
+from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files
 from naevi.datasets.folder import is_picture, is_table
 from naevi.datasets.layout import PART_NAMES, check_name, printable
 from naevi.datasets.matching import Matching, match_pictures
@@ -77,7 +79,7 @@ def list_data_sets(source: Path) -> tuple[dict[str, Path], list[str]]:
     found: dict[str, Path] = {}
     others = []
     for path in sorted(path for path in source.iterdir() if not HIDDEN.search(f"{path.name}/")):
-        if not path.is_dir() and not ARCHIVE_ENDING.search(path.name):
+        if not path.is_dir() and not _is_archive(path):
             others.append(path.name)
             continue
         name = path.name if path.is_dir() else ARCHIVE_ENDING.sub("", path.name)
@@ -128,6 +130,18 @@ def separate_data_sets(names: Iterable[str], matching: Matching) -> list[str]:
     tables = [top for top in found if any(map(is_table, inside[top]))]
     loses = sum(found.values()) > _count_paired(matching) or len(tables) > 1
     return list(found) if len(found) > 1 and loses else []
+
+
+def clashing_archives(source: Path) -> list[str]:
+    """Return the archives in a folder that have pictures with the same paths, as those of several data sets can."""
+    paths = sorted(source.iterdir()) if source.is_dir() else []
+    archives = {path.name: set(filter(is_picture, list_files(path))) for path in paths if _is_archive(path)}
+    number = Counter(chain.from_iterable(archives.values()))
+    return [name for name, pictures in archives.items() if any(number[picture] > 1 for picture in pictures)]
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and ARCHIVE_ENDING.search(path.name) is not None
 
 
 def _count_paired(matching: Matching) -> int:

@@ -330,6 +330,18 @@ def test_data_sets_that_can_not_be_read_as_one_are_an_error_with_a_hint(read: Re
     )
 
 
+def test_archives_with_the_same_paths_are_an_error_with_a_hint(read: Read, both: Path) -> None:
+    """a.zip and b.zip have an image x each, and c.zip has another one."""
+    for name, image in (("a", "x"), ("b", "x"), ("c", "y")):
+        write_set(Path(name), image)
+        shutil.make_archive(str(both / name), "zip", name)
+
+    assert problem(read, datasets="one") == (
+        "Each image and each mask must be one file. Keep one of images/x.png and images/x.png, masks/x.png and "
+        f"masks/x.png. a.zip, b.zip look like data sets of their own. {HINT}."
+    )
+
+
 def test_data_sets_that_can_be_read_as_one_are_counted(read: Read, both: Path) -> None:
     """In the layout of HAM10000, the files of PH2 are neither images nor masks."""
     write_ham(both / "HAM")
