@@ -20,6 +20,7 @@ class Added(NamedTuple):
 ADDED_PARAMETERS = {
     "data.datasets": Added("one", "one"),
     "data.name": Added("auto", "auto"),
+    "data.classes_by_dataset": Added("none", "none"),
     "data.patterns.images": Added("auto", "auto"),
     "data.patterns.masks": Added("auto", "auto"),
     "data.columns.image": Added("image_id", "auto"),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from naevi.added_parameters import check_complete, complete_record
-from naevi.errors import UserError, shorten
+from naevi.errors import UserError, first_ten, shorten
 from naevi.files import read_yaml, yaml_text
 from naevi.workspace import Workspace
 
@@ -153,6 +153,7 @@ class DataConfig(Section):
     datasets: Literal["one", "subfolders"]
     name: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=50)]
     classes: Classes
+    classes_by_dataset: dict[Name, Classes] | Literal["none"]
     patterns: PatternsConfig
     columns: ColumnsConfig
     split_folders: Literal["use", "ignore"]
@@ -169,6 +170,14 @@ class DataConfig(Section):
         Colors are numbers 0xRRGGBB.
         """
         return sorted(map(mask_number, self.classes.values()))
+
+    def own_classes(self) -> dict[str, Classes]:
+        """Return the classes of data sets that have other mask values than `classes`, by the name of the data set."""
+        return {} if self.classes_by_dataset == "none" else self.classes_by_dataset
+
+    def for_data_set(self, name: str) -> Self:
+        """Return these settings for one of several data sets, with the mask values of its own classes."""
+        return self.model_copy(update={"classes": self.own_classes().get(name, self.classes)})
 
     def void_values(self) -> list[int]:
         """Return the mask values of pixels whose class nobody knows, in rising order."""
@@ -202,6 +211,19 @@ def data_set_name(source: str, path: str, name: str) -> str:
     if source != "folder":
         return source
     return Path(path).name.partition(".")[0] or "folder" if name == "auto" else name
+
+
+def _check_mask_values(key: str, data: DataConfig) -> None:
+    values, void = data.values(), data.masks.void
+    if len(set(values)) < len(values):
+        raise ValueError(f"{key}: each class has a value of its own; got {data.classes}")
+    if len({isinstance(value, str) for value in [*data.classes.values(), *void]}) > 1:
+        raise ValueError(
+            f"{key}: either all classes and data.masks.void are numbers, or all are colors; got {data.classes} and "
+            f"{void}"
+        )
+    if set(data.void_values()) & set(values):
+        raise ValueError(f"data.masks.void: its values are not those of classes; got {void}")
 
 
 class PreprocessConfig(Section):
@@ -308,19 +330,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _classes_fit(self) -> Self:
-        values = self.data.values()
-        if len(set(values)) < len(values):
-            raise ValueError(f"data.classes: each class has a value of its own; got {self.data.classes}")
-        void = self.data.masks.void
-        if len({isinstance(value, str) for value in [*self.data.classes.values(), *void]}) > 1:
-            raise ValueError(
-                "data.classes: either all classes and data.masks.void are numbers, or all are colors; got "
-                f"{self.data.classes} and {void}"
-            )
+        values, void = self.data.values(), self.data.masks.void
+        _check_mask_values("data.classes", self.data)
+        for name, classes in self.data.own_classes().items():
+            _check_mask_values(f"data.classes_by_dataset.{name}", self.data.for_data_set(name))
+            if class_names(classes) != self.data.names():
+                raise ValueError(
+                    f"data.classes_by_dataset.{name}: has the classes of data.classes, with values in the same order: "
+                    f"{', '.join(self.data.names())}; got {classes}"
+                )
         if void and self.data.masks.several == "classes":
             raise ValueError(f"data.masks.void: must be [] if data.masks.several is classes; got {void}")
-        if set(self.data.void_values()) & set(values):
-            raise ValueError(f"data.masks.void: its values are not those of classes; got {void}")
         if self.data.source != "folder" and values != BLACK_AND_WHITE:
             raise ValueError(f"data.classes: masks of {self.data.source} hold 0 and 255; got {self.data.classes}")
         if len(values) > 2 and "bce" in self.train.loss.split("+"):
@@ -348,6 +368,11 @@ class Config(Section):
             raise ValueError("data.path: must name the folder or archive with your images if data.source is folder")
         if source != "folder" and datasets != "one":
             raise ValueError(f"data.datasets: must be one, unless data.source is folder; got {datasets}")
+        if datasets == "one" and self.data.own_classes():
+            raise ValueError(
+                "data.classes_by_dataset: must be none if data.datasets is one; got "
+                f"{first_ten(self.data.own_classes())}"
+            )
         return self
 
     @model_validator(mode="after")

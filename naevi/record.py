@@ -19,7 +19,7 @@ from naevi.provenance import digest, read_description
 from naevi.workspace import Workspace
 
 COMPUTING_STAGES = ("download", "preprocess", "split", "train", "evaluate")  # the others only show the result
-CLASSES = "data.classes"
+MAPPINGS = ("data.classes", "data.classes_by_dataset")  # parameters whose keys users choose
 CODE = ("naevi/", "stages/", "requirements")  # beginnings of the paths of code in dvc.lock
 SCORE_TOLERANCE = 2e-6  # per_image.csv and metrics.json have six digits
 MAX_PROBLEMS = 3  # in one message
@@ -114,9 +114,10 @@ def parse_lock(text: str, name: str) -> Record:
 def _stage_record(entry: Mapping[str, Any]) -> StageRecord:
     parameters = flatten(entry.get("params", {}).get("params.yaml", {}))
     # All classes as one value. Otherwise a stage that ran with fewer classes would seem to agree.
-    names = [key for key in parameters if key.startswith(f"{CLASSES}.")]
-    if classes := {key.removeprefix(f"{CLASSES}."): parameters.pop(key) for key in names}:
-        parameters[CLASSES] = classes
+    for mapping in MAPPINGS:
+        names = [key for key in parameters if key.startswith(f"{mapping}.")]
+        if values := {key.removeprefix(f"{mapping}."): parameters.pop(key) for key in names}:
+            parameters[mapping] = nest(values)
     deps, outs = ({item["path"]: item["md5"] for item in entry.get(kind, [])} for kind in ("deps", "outs"))
     return StageRecord(parameters, deps, outs)
 

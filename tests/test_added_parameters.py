@@ -20,7 +20,17 @@ def old() -> dict[str, Any]:
     """Return the committed parameters without those that were added."""
     values: dict[str, Any] = read_yaml(ROOT / HERE.params)
     sections = ("patterns", "columns", "masks", "reading")
-    for key in ("path", "datasets", "name", "split_folders", "mismatches", "extra_rows", "repeated_rows", *sections):
+    single = (
+        "path",
+        "datasets",
+        "name",
+        "classes_by_dataset",
+        "split_folders",
+        "mismatches",
+        "extra_rows",
+        "repeated_rows",
+    )
+    for key in (*single, *sections):
         del values["data"][key]
     del values["preprocess"]["near_duplicates"], values["train"]["start_from"], values["train"]["freeze_encoder"]
     return values
@@ -70,8 +80,9 @@ def test_a_params_file_without_new_parameters_gets_the_lines_to_paste(folder: Pa
         load_config(HERE)
 
     assert str(error.value) == (
-        "params.yaml lacks 22 parameter(s) of this version. Add these lines to its sections of the same names:\n"
-        "data:\n  path: data/ph2.csv\n  datasets: one\n  name: auto\n  patterns:\n    images: auto\n    masks: auto\n"
+        "params.yaml lacks 23 parameter(s) of this version. Add these lines to its sections of the same names:\n"
+        "data:\n  path: data/ph2.csv\n  datasets: one\n  name: auto\n  classes_by_dataset: none\n"
+        "  patterns:\n    images: auto\n    masks: auto\n"
         "  split_folders: use\n  mismatches: refuse\n  extra_rows: ignore\n"
         "  repeated_rows: refuse\n  masks:\n    values: refuse\n    void: []\n    sizes: resize\n    several: refuse\n"
         "    missing: mismatch\n"

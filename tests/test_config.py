@@ -374,6 +374,23 @@ def test_an_override_of_nothing_is_refused(folder: Path, assignment: str) -> Non
             "data.masks.void: must be [] if data.masks.several is classes; got [7]",
         ),
         (
+            {"data.classes_by_dataset": {"b": {"skin": 0, "lesion": 1}}},
+            "data.classes_by_dataset: must be none if data.datasets is one; got b",
+        ),
+        (
+            {"data.datasets": "subfolders", "data.classes_by_dataset": {"b": {"lesion": 0, "skin": 1}}},
+            "data.classes_by_dataset.b: has the classes of data.classes, with values in the same order: skin, lesion; "
+            "got {'lesion': 0, 'skin': 1}",
+        ),
+        (
+            {"data.datasets": "subfolders", "data.classes_by_dataset": {"b": {"skin": 7, "lesion": 7}}},
+            "data.classes_by_dataset.b: each class has a value of its own; got {'skin': 7, 'lesion': 7}",
+        ),
+        (
+            {"data.source": "phantoms", "data.path": "data/ph2.csv", "data.datasets": "subfolders"},
+            "data.datasets: must be one, unless data.source is folder; got subfolders",
+        ),
+        (
             {"data.patterns.images": "photos/{id}.jpg"},
             "data.patterns: both auto, or both with the same parts in braces, such as images: photos/{id}.jpg and "
             "masks: labels/{id}_*.png; got photos/{id}.jpg and auto",

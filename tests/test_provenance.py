@@ -48,6 +48,12 @@ def of_model(config: Config, **changes: Any) -> dict[str, Any]:
     return model_origin(HERE, effective_model_config(config), **inputs)
 
 
+def test_the_origin_names_all_data_sets(small: Path, config_with: ConfigWith) -> None:
+    several = IMAGE_TABLE.assign(dataset=["PH2", "HAM", "PH2"])
+
+    assert of_model(config_with({}), image_table=several)["dataset"] == "HAM and PH2"
+
+
 def test_equal_origins_have_equal_fingerprints(small: Path, config_with: ConfigWith) -> None:
     origin = of_model(config_with({}))
 

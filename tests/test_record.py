@@ -92,6 +92,19 @@ def test_parameters_that_a_stage_names_by_key_are_read(workspace: Workspace, con
     assert record_problems(record) == []
 
 
+def test_classes_of_other_data_sets_are_one_parameter(workspace: Workspace, config: Config) -> None:
+    """Otherwise a stage that ran without them would seem to agree."""
+    stages = lock_entries(workspace, config)
+    own = {"HAM": {"skin": 0, "lesion": 1}}
+    values = stages["download"]["params"]["params.yaml"]
+    values["data"] = values["data"] | {"classes_by_dataset": own}
+
+    record = parse_lock(lock_text(stages), "dvc.lock")
+
+    assert record.stages["download"].parameters["data.classes_by_dataset"] == own
+    assert record_problems(record) == ["data.classes_by_dataset was changed after download ran and before report did"]
+
+
 @pytest.mark.parametrize(
     "text", ["", "stages: {", "stages: {download: {}}", "stages: 3", '{"stages": {"evaluate": {"outs": [{}]}}}']
 )

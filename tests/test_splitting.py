@@ -48,6 +48,17 @@ def test_folds_have_the_same_mix_of_diagnoses(ph2: pd.DataFrame) -> None:
     assert (tested.max(axis=1) - tested.min(axis=1)).max() <= 1
 
 
+def test_folds_have_the_same_mix_of_data_sets() -> None:
+    """Of 40 images without a diagnosis, 30 are of one data set and 10 of another: 6 and 2 in each of five folds."""
+    images = image_table(["unlabelled"] * 40).assign(dataset=["ph2"] * 30 + ["ham"] * 10)
+    split = assign_parts(images, SETTINGS)
+
+    assert split.diagnosis.unique().tolist() == ["unlabelled"]
+    for fold in FOLDS:
+        tested = images.dataset[split[fold] == "test"].value_counts().to_dict()
+        assert tested == {"ph2": 6, "ham": 2}
+
+
 @pytest.mark.parametrize(("validation", "number", "melanomas"), [(0.1, 16, 3.2), (0.25, 40, 8), (0.5, 80, 16)])
 def test_a_stratified_part_of_the_rest_is_for_validation(
     ph2: pd.DataFrame, validation: float, number: int, melanomas: float

@@ -9,7 +9,6 @@ images/<id>.jpg.
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from naevi.datasets.layout import printable
 from naevi.datasets.locate import find_own_images, find_source
 from naevi.datasets.matching import USUAL_LAYOUT, Matching, match_pictures, pattern_layout
 from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file, is_ph2_table, ph2_labels
-from naevi.datasets.several import Labeled, read_data_sets, separate_data_sets
+from naevi.datasets.several import Labeled, clashing_archives, read_data_sets, separate_data_sets
 from naevi.datasets.synthetic import synthetic_image
 from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, first_ten
@@ -74,7 +73,7 @@ def write_folder(workspace: Workspace, folder: Path, data: DataConfig) -> Labele
     """Write a user's own images; return labels and decisions."""
     source = find_own_images(workspace, data.path)
     if data.datasets == "subfolders":
-        return read_data_sets(source, folder, partial(write_data_set, data=data))
+        return read_data_sets(source, folder, data, write_data_set)
     return write_data_set(source, folder, data)
 
 
@@ -106,6 +105,7 @@ def write_data_set(source: Path, folder: Path, data: DataConfig) -> Labeled:
     try:
         labels, decisions = import_folder(chain(named, drawn), folder, data, matching=matching)
     except UserError as error:
+        apart = apart or (clashing_archives(source) if data.datasets == "one" else [])
         if not apart:
             raise
         raise UserError(f"{error} {first_ten(apart)} look like data sets of their own. {SEPARATE}.") from error

@@ -5,18 +5,22 @@ The id of an image begins with the name of its data set, so another data set bes
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from naevi.datasets.archives import ARCHIVE_SUFFIXES
+from naevi.config import DataConfig
+from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files
 from naevi.datasets.folder import is_picture, is_table
 from naevi.datasets.layout import PART_NAMES, check_name, printable
 from naevi.datasets.matching import Matching, match_pictures
 from naevi.datasets.members import HIDDEN
+from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, first_ten
 from naevi.files import read_json, write_json
 from naevi.images import READING_FILE
@@ -27,7 +31,7 @@ ARCHIVE_ENDING = re.compile(rf"({'|'.join(map(re.escape, ARCHIVE_SUFFIXES))})$",
 WHITE = "data.reading.white"
 
 Labeled = tuple[pd.DataFrame, list[Decision]]  # the labels, and the decisions made while files were read
-ReadDataSet = Callable[[Path, Path], Labeled]  # of a folder or archive, and the folder to write to
+ReadDataSet = Callable[[Path, Path, DataConfig], Labeled]  # of a folder or archive, and the folder to write to
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +42,24 @@ class _DataSet(NamedTuple):
     reading: dict[str, Any]  # the content of reading.json
 
 
-def read_data_sets(source: Path, folder: Path, read: ReadDataSet) -> Labeled:
+def read_data_sets(source: Path, folder: Path, data: DataConfig, read: ReadDataSet) -> Labeled:
     """Write the images and masks of all data sets in `source` to `folder`, and one reading.json.
 
     `read` reads one of them. Returns the labels with the column `dataset`, and all decisions.
 
-    Raises UserError if `source` isn't a folder of at least two data sets, if one of them can't be read, and if they
-    don't fit together.
+    Raises UserError if `source` isn't a folder of at least two data sets, if one of them can't be read, if they don't
+    fit together, and if params.yaml has classes of another data set.
     """
     sources, others = list_data_sets(source)
+    if unknown := data.own_classes().keys() - sources.keys():
+        raise UserError(
+            f"data.classes_by_dataset has {first_ten(sorted(unknown))}, but the data sets in data.path are "
+            f"{first_ten(sources)}. Use these names."
+        )
     found: dict[str, _DataSet] = {}
     for name, path in sources.items():
         logger.info("Data set %s:", name)
-        found[name] = _read_data_set(name, path, folder, read)
+        found[name] = _read_data_set(name, path, folder, data.for_data_set(name), read)
     write_json(folder / READING_FILE, _join_reading(found))
     decisions = [
         Decision("Data sets in data.path, each read by its own layout and table", list(found), "data.datasets"),
@@ -70,7 +79,7 @@ def list_data_sets(source: Path) -> tuple[dict[str, Path], list[str]]:
     found: dict[str, Path] = {}
     others = []
     for path in sorted(path for path in source.iterdir() if not HIDDEN.search(f"{path.name}/")):
-        if not path.is_dir() and not ARCHIVE_ENDING.search(path.name):
+        if not path.is_dir() and not _is_archive(path):
             others.append(path.name)
             continue
         name = path.name if path.is_dir() else ARCHIVE_ENDING.sub("", path.name)
@@ -89,6 +98,8 @@ def list_data_sets(source: Path) -> tuple[dict[str, Path], list[str]]:
             f"data.datasets is subfolders, but {source} has images beside the subfolders: {first_ten(pictures)}. Move "
             "them into a subfolder, or set data.datasets to one."
         )
+    if unread := [f"{name} {reason}" for name in others if (reason := why_unread(name))]:
+        raise UserError(f"{unread[0]} If it isn't one of the data sets, move it out of {source}.")
     if len(found) < 2:
         raise UserError(
             f"data.datasets is subfolders, but {source} has {len(found)} subfolder(s) or archive(s): "
@@ -121,19 +132,31 @@ def separate_data_sets(names: Iterable[str], matching: Matching) -> list[str]:
     return list(found) if len(found) > 1 and loses else []
 
 
+def clashing_archives(source: Path) -> list[str]:
+    """Return the archives in a folder that have pictures with the same paths, as those of several data sets can."""
+    paths = sorted(source.iterdir()) if source.is_dir() else []
+    archives = {path.name: set(filter(is_picture, list_files(path))) for path in paths if _is_archive(path)}
+    number = Counter(chain.from_iterable(archives.values()))
+    return [name for name, pictures in archives.items() if any(number[picture] > 1 for picture in pictures)]
+
+
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and ARCHIVE_ENDING.search(path.name) is not None
+
+
 def _count_paired(matching: Matching) -> int:
     return len(set(matching.owners.values()) - {""})
 
 
-def _read_data_set(name: str, source: Path, folder: Path, read: ReadDataSet) -> _DataSet:
+def _read_data_set(name: str, source: Path, folder: Path, data: DataConfig, read: ReadDataSet) -> _DataSet:
     """Read a data set, and move its files to `folder` under their new names."""
     with TemporaryDirectory(dir=folder) as temporary:
         own = Path(temporary)
         try:
-            labels, decisions = read(source, own)
+            labels, decisions = read(source, own, data)
         except UserError as error:
-            shared = f" data.classes applies to all data sets. If the masks of {name} have other values, convert them."
-            raise UserError(f"Data set {name}: {error}{shared * ('data.classes' in str(error))}") from error
+            hint = f" data.classes is for all data sets. If only {name} has other values, use data.classes_by_dataset."
+            raise UserError(f"Data set {name}: {error}{hint * ('data.classes' in str(error))}") from error
         reading = read_json(own / READING_FILE)
         for path in sorted(path for path in own.rglob("*") if path.is_file() and path.parent != own):
             target = folder / path.relative_to(own).with_name(f"{name}_{path.name}")

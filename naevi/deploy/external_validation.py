@@ -154,6 +154,7 @@ def _validation_config(description: dict[str, Any], settings: PredictorSettings,
             "path": "images",
             "datasets": "one",
             "name": "own images",
+            "classes_by_dataset": "none",
             "patterns": {"images": "auto", "masks": "auto"},  # the user names both folders
             "split_folders": "ignore",
             "reading": settings.model_dump(include=set(TrainingReading.model_fields)),

@@ -88,6 +88,22 @@ def test_a_table_may_lack_the_score_of_an_absent_class_only(repository: SimpleNa
         load_result(HERE, "workspace")
 
 
+def test_each_of_several_data_sets_has_rows(compare: Callable) -> None:
+    """B is better by 0.1 on the two images of ham, and equal on the one of ph2. So the mean difference is 0.0667."""
+    several = {"dataset": ["ham", "ham", "ph2"]}
+
+    printed = comparison_text(compare(per_image([0.5, 0.7, 0.9], **several), per_image([0.6, 0.8, 0.9], **several)))
+
+    rows = [re.split("  +", line) for line in printed.splitlines() if re.match("Dice[, ] ", line)]
+    assert [row[:5] + row[6:] for row in rows] == [
+        ["Dice", "0.7000", "0.7667", "+0.0667", "+0.0000 to +0.1000", "2", "0", "1"],
+        ["Dice, ham", "0.6000", "0.7000", "+0.1000", "+0.1000 to +0.1000", "2", "0", "0"],
+        ["Dice, ph2", "0.9000", "0.9000", "+0.0000", "+0.0000 to +0.0000", "0", "0", "1"],
+    ]
+    assert "Images of each data set: ham (2), ph2 (1). p isn't corrected for the number of data sets." in printed
+    assert "data set:" not in comparison_text(compare(per_image([0.5, 0.7]), per_image([0.6, 0.8])))
+
+
 def test_a_diagnosis_is_shown_if_one_result_has_it(compare: Callable) -> None:
     early = per_image([0.5, 0.6, 0.7])[["image_id", "fold", "dice", "iou"]]
 

@@ -391,6 +391,8 @@ def test_an_external_validation_names_its_model_and_has_no_folds(
         assert "validation Dice" not in text
         assert "split.folds" not in text
         assert "no image is left to test it" not in text
+    several = render_markdown(replace(external, models=[model | {"dataset": "HAM and PH2"}]))
+    assert "which was trained on 20 images (HAM and PH2)." in several
 
 
 def test_markdown_has_no_images(result: ReportData) -> None:
