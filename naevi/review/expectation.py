@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from naevi.images import Pixels
-from naevi.review.pixels import COLOR_FEATURES, SIDE, Features, blur_matrix, pixel_features
+from naevi.preprocessing.prepare import MANY
+from naevi.review.pixels import COLOR_FEATURES, Features, blur, pixel_features
 
-MANY = 1000  # images, from which on the size is halved and only so many are used to fit the models
 FOLDS = 4
 SEED = 0
 RANDOM_FEATURES = 256
@@ -31,32 +31,30 @@ Expand = Callable[[Features], Features]
 
 
 def expected_foreground(images: Pixels, foreground: NDArray[np.bool_], groups: list[str]) -> Features:
-    """Return the log-odds that a pixel is foreground, float32 (N, SIDE, SIDE) in -MAX_LOG_ODDS..MAX_LOG_ODDS.
+    """Return the log-odds that a pixel is foreground, float32 (N, S, S) in -MAX_LOG_ODDS..MAX_LOG_ODDS.
 
-    `images` is uint8 (N, SIDE, SIDE, 3), `foreground` (N, SIDE, SIDE). Images of one group are never used for each
-    other. The result doesn't depend on the number of threads.
+    `images` is uint8 (N, S, S, 3), `foreground` (N, S, S). Images of one group are never used for each other. The
+    models are fitted to up to MANY images. The result doesn't depend on the number of threads.
     """
     folds = assign_folds(groups)
-    side = SIDE if len(images) <= MANY else SIDE // 2
-    smooth = blur_matrix(SIDE, SMOOTHING) @ np.repeat(np.eye(side, dtype=np.float32), SIDE // side, axis=0)
     log_odds = np.zeros(foreground.shape, np.float32)
     with threadpool_limits(1), ThreadPoolExecutor() as pool:  # sums in BLAS depend on its number of threads
-        models, expand = _fit_models(images, foreground, folds, side, pool)
+        models, expand = _fit_models(images, foreground, folds, pool)
 
         def predict(rows: NDArray[np.int64]) -> None:
-            features = pixel_features(_shrink(images[rows], side))
+            features = pixel_features(images[rows])
             general = np.stack([models[folds[row]] @ expand(each) for row, each in zip(rows, features, strict=True)])
             general = np.clip(general, -MAX_LOG_ODDS, MAX_LOG_ODDS)
             own = np.clip(_own_colors(features[:, :COLOR_FEATURES], general), -MAX_OWN_LOG_ODDS, MAX_OWN_LOG_ODDS)
             mixed = np.clip((1 - OWN_COLORS) * general + OWN_COLORS * own, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-            log_odds[rows] = smooth @ mixed.reshape(-1, side, side) @ smooth.T
+            log_odds[rows] = blur(mixed.reshape(-1, *foreground.shape[1:]), SMOOTHING)
 
         list(pool.map(predict, _chunks(np.arange(len(images)))))
     return log_odds
 
 
 def _fit_models(
-    images: Pixels, foreground: NDArray[np.bool_], folds: NDArray[np.int64], side: int, pool: ThreadPoolExecutor
+    images: Pixels, foreground: NDArray[np.bool_], folds: NDArray[np.int64], pool: ThreadPoolExecutor
 ) -> tuple[Features, Expand]:
     """Return the weights of each fold's model, float32 (FOLDS, F), and the function that expands features for them.
 
@@ -64,10 +62,12 @@ def _fit_models(
     """
     rng = np.random.default_rng(SEED)
     used = np.arange(len(images)) if len(images) <= MANY else np.sort(rng.permutation(len(images))[:MANY])
-    picked = rng.integers(0, side * side, (len(used), _pixels_per_image(folds[used])))
+    labels = foreground[used].reshape(len(used), -1)
+    picked = rng.integers(0, labels.shape[1], (len(used), _pixels_per_image(folds[used])))
+    labels = np.take_along_axis(labels, picked, axis=1)
 
     def sample(rows: NDArray[np.int64]) -> Features:
-        features = pixel_features(_shrink(images[used[rows]], side))
+        features = pixel_features(images[used[rows]])
         return np.moveaxis(np.take_along_axis(features, picked[rows, None], axis=2), 1, 2)
 
     samples = np.concatenate(list(pool.map(sample, _chunks(np.arange(len(used))))))
@@ -80,9 +80,6 @@ def _fit_models(
         hidden += bias[:, None]
         return np.concatenate([standard, np.maximum(hidden, 0, out=hidden), np.ones_like(standard[:1])])
 
-    half = _shrink(foreground[used, ..., None], side).reshape(len(used), -1) >= 0.5
-    labels = np.take_along_axis(half, picked, axis=1)
-
     def fit(fold: int) -> Values:
         others = folds[used] != fold
         expanded = expand(samples[others].reshape(-1, samples.shape[-1]).T).T
@@ -93,14 +90,6 @@ def _fit_models(
 
 def _chunks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-
-
-def _shrink(images: NDArray[np.generic], side: int) -> Features:
-    """Return images (N, SIDE, SIDE, C) as float32 (N, side, side, C): the means of squares of pixels."""
-    step = SIDE // side
-    blocks = images.reshape(len(images), side, step, side, step, -1)
-    shrunk: Features = blocks.mean(axis=(2, 4), dtype=np.float32)
-    return shrunk
 
 
 def assign_folds(groups: list[str]) -> NDArray[np.int64]:

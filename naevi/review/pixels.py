@@ -1,15 +1,16 @@
 """Describe each pixel of small images by its color, surroundings and place, relative to the rest of its image."""
 
 from functools import cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-SIDE = 64  # px, of the small images, which is enough to detect a shift of an eighth of a lesion
+from naevi.images import Pixels
+from naevi.preprocessing.prepare import REVIEWED_SIDES
+
+SIDE = max(REVIEWED_SIDES)  # px. All lengths in px are those of images of this size; in smaller images they are shorter
 COLOR_FEATURES = 9  # the first features: three color channels, each at three scales
-# Of images with SIDE px; smaller images have proportional ones.
 BLURS = (0.7, 2.0, 5.0)  # px
 SURROUNDINGS = (10.0, 20.0)  # px
 SMOOTH, TEXTURE = 1.0, 2.0  # px
@@ -18,41 +19,38 @@ MIN_SPREAD = 4.0  # gray levels, so that the noise of a flat image doesn't becom
 Features = NDArray[np.float32]
 
 
-def pixel_features(images: Features) -> Features:
-    """Return float32 (N, F, S * S) for images, float32 (N, S, S, 3) in 0..255. Images don't affect each other.
+def pixel_features(images: Pixels) -> Features:
+    """Return float32 (N, F, S * S) for images, uint8 (N, S, S, 3). Images don't affect each other.
 
     Colors are brightness, red against green, and blue against both, relative to the image's median and spread.
     """
     number, side = images.shape[:2]
-    scale = side / SIDE
-    red, green, blue = np.ascontiguousarray(np.moveaxis(images, -1, 0))
+    red, green, blue = np.moveaxis(images, -1, 0).astype(np.float32, order="C")
     gray = (red + green + blue) / 3
     middles = [_middle_and_spread(channel) for channel in (gray, red - green, blue - (red + green) / 2)]
-    features = [
-        (blur(channel, width * scale) - middle) / spread for channel, middle, spread in middles for width in BLURS
-    ]
+    features = [(blur(channel, width) - middle) / spread for channel, middle, spread in middles for width in BLURS]
     _, middle, spread = middles[0]
-    features += [(blur(gray, width * scale) - middle) / spread for width in SURROUNDINGS]
-    smooth = blur(gray, SMOOTH * scale)
+    features += [(blur(gray, width) - middle) / spread for width in SURROUNDINGS]
+    smooth = blur(gray, SMOOTH)
     low, high = np.percentile(gray, (10, 90), axis=(1, 2), keepdims=True)
     features += [_ranks(smooth), (smooth - low) / (high - low + 10), smooth]
-    texture = blur(gray**2, TEXTURE * scale) - blur(gray, TEXTURE * scale) ** 2
+    texture = blur(gray**2, TEXTURE) - blur(gray, TEXTURE) ** 2
     features += [np.sqrt(np.maximum(0, texture))]
     features += [np.broadcast_to(field, gray.shape) for field in (*_places(side), low, high - low)]
     return np.stack(features, axis=1, dtype=np.float32).reshape(number, -1, side * side)
 
 
-def blur(values: Features, width: float, border: Literal["nearest", "reflect"] = "nearest") -> Features:
-    """Return images (..., S, S) blurred by a Gaussian. `width` is its standard deviation in px."""
-    matrix = blur_matrix(values.shape[-1], width, border)
+def blur(values: Features, width: float) -> Features:
+    """Return images (..., S, S) blurred by a Gaussian. `width` is its standard deviation."""
+    matrix = _blur_matrix(values.shape[-1], width)
     blurred: Features = matrix @ values @ matrix.T  # for small images, several times as fast as a filter
     return blurred
 
 
 @cache
-def blur_matrix(side: int, width: float, border: str = "nearest") -> Features:
+def _blur_matrix(side: int, width: float) -> Features:
     """Return the matrix (S, S) that blurs each column of an image."""
-    return gaussian_filter1d(np.eye(side), width, axis=0, mode=border).astype(np.float32)
+    return gaussian_filter1d(np.eye(side), width * side / SIDE, axis=0, mode="nearest").astype(np.float32)
 
 
 def _middle_and_spread(channel: Features) -> tuple[Features, Features, Features]:

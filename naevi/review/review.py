@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from naevi.config import DataConfig
+from naevi.preprocessing.prepare import Prepared
 from naevi.rendering.data_sets import DATASET_NAMES, SYNTHETIC_LABEL
 from naevi.review.page import write_review
 from naevi.review.suspicion import NOT_COMPARED, are_compared, count_reasons, image_checks, number_flagged
@@ -21,16 +22,14 @@ CHECK = "; check them"  # how the text of a decision ends if each of its images 
 def review_data(
     workspace: Workspace,
     data: DataConfig,
-    image_table: pd.DataFrame,
-    pairs: pd.DataFrame,
-    vanished: pd.DataFrame,
+    prepared: Prepared,
     statistics: dict[str, Any],
 ) -> pd.DataFrame:
     """Write reports/review.html for the images in data/prepared; return a row for each image, see `image_checks`.
 
     A line on the terminal has the number of images for each reason.
 
-    `pairs` and `vanished` are the tables in data/checks, `statistics` is the content of data.json.
+    `statistics` is the content of data.json.
     """
     findings = [
         (item, f"{decision}.")
@@ -39,7 +38,8 @@ def review_data(
         for item in items
     ]
     orientation = pd.DataFrame(findings, columns=["image_id", "text"])
-    checks = image_checks(workspace.prepared, image_table, pairs, vanished, orientation)
+    image_table, pairs = prepared.image_table, prepared.near_duplicates
+    checks = image_checks(prepared.reviewed, image_table, pairs, prepared.vanished, orientation)
     write_review(
         workspace.review_html,
         workspace.prepared,

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from naevi.review.edges import Masks
 from naevi.review.evidence import BLOCK, SOFT, LogOdds
+from naevi.review.pixels import SIDE
 
 MAX_CANDIDATES = 3000  # images with which a swap is considered, so that time grows only linearly
 
@@ -13,7 +14,7 @@ MAX_CANDIDATES = 3000  # images with which a swap is considered, so that time gr
 class Swaps:
     """The masks of all images, as candidates for a swap.
 
-    They are compared at half the size, which takes a quarter of the time. In large data sets, only the masks that fit
+    They are compared at SIDE / 2, which takes a quarter of the time. In large data sets, only the masks that fit
     their images worst are candidates.
     """
 
@@ -68,7 +69,7 @@ class Swaps:
 
 
 def _halved(values: Masks) -> Masks:
-    """Return the means of 2x2 pixels, (N, S/2 * S/2)."""
-    number, side, _ = values.shape
-    halved: Masks = values.reshape(number, side // 2, 2, side // 2, 2).mean(axis=(2, 4)).reshape(number, -1)
+    """Return images (N, S, S) with half of SIDE pixels, as (N, SIDE/2 * SIDE/2)."""
+    number, half, step = len(values), SIDE // 2, values.shape[-1] // (SIDE // 2)
+    halved: Masks = values.reshape(number, half, step, half, step).mean(axis=(2, 4)).reshape(number, -1)
     return halved
