@@ -10,11 +10,16 @@ from typing import TypeVar
 
 from naevi.errors import UserError
 
-MANY = 1000  # items, from which on processes are worth their start
+MANY = 1000  # items; for more than that, processes are worth their start
 CHUNK = 16  # items sent to a process at a time
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use. More threads only wait for each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parallel_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -23,11 +28,10 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     Many items are distributed over processes, because threads wait for each other: for small images, most of the time
     is spent in Python. Raises UserError if a process is killed.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     pool: Executor = (
-        ThreadPoolExecutor()
-        if len(items) < MANY
-        else ProcessPoolExecutor(cores, initializer=partial(signal.signal, signal.SIGINT, signal.SIG_IGN))
+        ThreadPoolExecutor(cores())
+        if len(items) <= MANY
+        else ProcessPoolExecutor(cores(), initializer=partial(signal.signal, signal.SIGINT, signal.SIG_IGN))
     )
     try:
         yield from pool.map(function, items, chunksize=CHUNK)  # threads have no chunks

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from naevi.images import Pixels
+from naevi.preprocessing.parallel import cores
 from naevi.review.edges import Masks, compare_masks, edge_colors, side_contrast
 from naevi.review.expectation import sigmoid
 from naevi.review.pixels import SIDE
@@ -50,7 +51,7 @@ def mask_evidence(images: Pixels, log_odds: LogOdds, masks: Masks, square: NDArr
         fits = _fits(log_odds[rows], masks[rows], square[rows])
         return fits.assign(**_contrasts(images[rows], masks[rows], fits))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return pd.concat(pool.map(block, range(0, len(masks), BLOCK)), ignore_index=True)
 
 
@@ -142,8 +143,8 @@ def _best_shift(log_odds: LogOdds, masks: Masks, fit: Numbers, loss: Numbers, sc
 
 
 def _sum(values: NDArray[np.floating]) -> Numbers:
-    total: Numbers = values.sum(axis=(1, 2), dtype=np.float64)
-    return total * (SIDE // values.shape[-1]) ** 2
+    total: Numbers = values.sum(axis=(1, 2), dtype=np.float64) * (SIDE // values.shape[-1]) ** 2
+    return total
 
 
 def _dice(first: NDArray[np.floating], second: NDArray[np.floating]) -> Numbers:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from naevi.images import Pixels
+from naevi.preprocessing.parallel import cores
 from naevi.preprocessing.prepare import MANY
 from naevi.review.pixels import COLOR_FEATURES, Features, blur, pixel_features
 
@@ -20,6 +21,7 @@ SEED = 0
 RANDOM_FEATURES = 256
 SAMPLED_PIXELS = 80_000  # in each fold
 CHUNK = 32  # images described at a time
+ROWS = 4096  # pixels at a time, so that they fit into the cache
 MAX_STEPS, TOLERANCE = 8, 0.01  # of Newton's method
 SMOOTHING = 1.0  # px, of the log-odds
 MAX_LOG_ODDS = 4.0  # limited, because a single pixel proves little
@@ -38,7 +40,7 @@ def expected_foreground(images: Pixels, foreground: NDArray[np.bool_], groups: l
     """
     folds = assign_folds(groups)
     log_odds = np.zeros(foreground.shape, np.float32)
-    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # sums in BLAS depend on its number of threads
+    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:  # sums in BLAS depend on its number of threads
         models, expand = _fit_models(images, foreground, folds, pool)
 
         def predict(rows: NDArray[np.int64]) -> None:
@@ -71,14 +73,16 @@ def _fit_models(
         return np.moveaxis(np.take_along_axis(features, picked[rows, None], axis=2), 1, 2)
 
     samples = np.concatenate(list(pool.map(sample, _chunks(np.arange(len(used))))))
-    weights, bias = _random_layer(samples.shape[-1])
+    inputs = samples.shape[-1]
+    layer = _random_layer(inputs)
     middle, spread = samples.mean(axis=(0, 1)), samples.std(axis=(0, 1)) + np.float32(1e-6)
 
     def expand(features: Features) -> Features:
-        standard = np.clip((features - middle[:, None]) / spread[:, None], -4, 4)
-        hidden = weights.T @ standard
-        hidden += bias[:, None]
-        return np.concatenate([standard, np.maximum(hidden, 0, out=hidden), np.ones_like(standard[:1])])
+        expanded = np.ones((inputs + 1 + RANDOM_FEATURES, features.shape[1]), np.float32)
+        np.clip((features - middle[:, None]) / spread[:, None], -4, 4, out=expanded[:inputs])
+        hidden = np.matmul(layer, expanded[: inputs + 1], out=expanded[inputs + 1 :])
+        np.maximum(hidden, 0, out=hidden)
+        return expanded
 
     def fit(fold: int) -> Values:
         others = folds[used] != fold
@@ -102,11 +106,14 @@ def fit_logistic(features: Values, labels: NDArray[np.bool_], ridge: float) -> V
     """Return the weights (F,) of a logistic regression, by Newton's method. A column of ones is the intercept."""
     weights = np.zeros(features.shape[1])
     for _ in range(MAX_STEPS):
-        probability = sigmoid(features @ weights.astype(features.dtype))
-        slope = features.T @ (probability - labels).astype(features.dtype) + ridge * weights
-        certainty = np.maximum(probability * (1 - probability), 1e-4).astype(features.dtype)
-        weighted = features * np.sqrt(certainty)[:, None]
-        curvature = weighted.T @ weighted + ridge * np.eye(len(weights))  # a product with itself takes half the time
+        slope, curvature = ridge * weights, ridge * np.eye(len(weights))
+        for first in range(0, len(features), ROWS):
+            part = features[first : first + ROWS]
+            probability = sigmoid(part @ weights.astype(features.dtype))
+            slope += part.T @ (probability - labels[first : first + ROWS]).astype(features.dtype)
+            certainty = np.maximum(probability * (1 - probability), 1e-4).astype(features.dtype)
+            weighted = part * np.sqrt(certainty)[:, None]
+            curvature += weighted.T @ weighted  # a product with itself takes half the time
         step = np.linalg.solve(curvature, slope)
         weights -= step
         if np.abs(step).max() < TOLERANCE:
@@ -123,11 +130,11 @@ def _pixels_per_image(folds: NDArray[np.int64]) -> int:
     return max(8, min(SAMPLED_PIXELS // max(1, len(folds) - len(folds) // FOLDS), 1000))
 
 
-def _random_layer(inputs: int) -> tuple[Features, Features]:
-    """Return the weights (F, RANDOM_FEATURES) and bias of a layer that isn't trained."""
+def _random_layer(inputs: int) -> Features:
+    """Return the weights of a layer that isn't trained, float32 (RANDOM_FEATURES, inputs + 1); the last are biases."""
     rng = np.random.default_rng(SEED)
     weights = rng.normal(size=(inputs, RANDOM_FEATURES)) / np.sqrt(inputs)
-    return weights.astype(np.float32), rng.normal(scale=0.7, size=RANDOM_FEATURES).astype(np.float32)
+    return np.vstack([weights, rng.normal(scale=0.7, size=RANDOM_FEATURES)]).T.astype(np.float32, order="C")
 
 
 def _own_colors(colors: Features, log_odds: Features) -> Features:

@@ -43,14 +43,14 @@ def pixel_features(images: Pixels) -> Features:
 def blur(values: Features, width: float) -> Features:
     """Return images (..., S, S) blurred by a Gaussian. `width` is its standard deviation."""
     matrix = _blur_matrix(values.shape[-1], width)
-    blurred: Features = matrix @ values @ matrix.T  # for small images, several times as fast as a filter
-    return blurred
+    return np.asarray(matrix @ values @ matrix.T, np.float32)  # for small images, several times as fast as a filter
 
 
 @cache
 def _blur_matrix(side: int, width: float) -> Features:
     """Return the matrix (S, S) that blurs each column of an image."""
-    return gaussian_filter1d(np.eye(side), width * side / SIDE, axis=0, mode="nearest").astype(np.float32)
+    matrix = gaussian_filter1d(np.eye(side), width * side / SIDE, axis=0, mode="nearest")
+    return np.asarray(matrix, np.float32)
 
 
 def _middle_and_spread(channel: Features) -> tuple[Features, Features, Features]:
