@@ -5,7 +5,8 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from multiprocessing import parent_process
+from threading import Thread
 from typing import TypeVar
 
 from naevi.errors import UserError
@@ -29,9 +30,7 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     is spent in Python. Raises UserError if a process is killed.
     """
     pool: Executor = (
-        ThreadPoolExecutor(cores())
-        if len(items) <= MANY
-        else ProcessPoolExecutor(cores(), initializer=partial(signal.signal, signal.SIGINT, signal.SIG_IGN))
+        ThreadPoolExecutor(cores()) if len(items) <= MANY else ProcessPoolExecutor(cores(), initializer=_start_process)
     )
     try:
         yield from pool.map(function, items, chunksize=CHUNK)  # threads have no chunks
@@ -41,3 +40,15 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_process() -> None:
+    """Leave Ctrl-C to the parent, and end if the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)

@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,44 @@ def test_a_killed_process_is_a_user_error(many: None) -> None:
     assert str(error.value) == (
         "A process that read images was killed, probably because the memory was full. Free memory and try again."
     )
+
+
+def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
+    """The processes write their ids and wait."""
+    script = (
+        "import os, time; from functools import partial; from pathlib import Path;"
+        "from naevi.preprocessing import parallel; parallel.MANY = 0;"
+        f"from tests.preprocessing.test_parallel import note_process as note; folder = Path({str(tmp_path)!r});"
+        "list(parallel.parallel_map(partial(note, folder), range(1000)))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    wait_until(lambda: any(tmp_path.iterdir()))
+    parent.kill()
+    parent.wait()
+    processes = [int(path.name) for path in tmp_path.iterdir()]
+
+    wait_until(lambda: not any(is_running(process) for process in processes))
+
+
+def note_process(folder: Path, item: int) -> int:
+    (folder / str(os.getpid())).touch()
+    time.sleep(0.01)
+    return item
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process exists. One that ended but has no parent to notice it isn't running."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_processes_prepare_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
