@@ -110,7 +110,7 @@ def _read(raw: Path, name: str) -> tuple[Pixels, Pixels]:
 
 
 def _fitted(mask: Pixels, shape: tuple[int, ...]) -> Pixels:
-    return mask if mask.shape == shape else resize_mask(mask, (shape[1], shape[0]), int(mask.max()) + 1)
+    return mask if mask.shape == shape else resize_mask(mask, (shape[1], shape[0]))
 
 
 def _vanished(mask: Pixels) -> Pixels:

@@ -9,7 +9,7 @@ from naevi.config import DataConfig
 from naevi.preprocessing.prepare import Prepared
 from naevi.rendering.data_sets import DATASET_NAMES, SYNTHETIC_LABEL
 from naevi.review.page import write_review
-from naevi.review.suspicion import NOT_COMPARED, are_compared, count_reasons, image_checks, number_flagged
+from naevi.review.suspicion import count_reasons, image_checks, not_compared, number_flagged
 from naevi.tables import SUMMARY, read_decisions
 from naevi.workspace import Workspace
 
@@ -58,8 +58,9 @@ def review_data(
 def _summary(workspace: Workspace, checks: pd.DataFrame) -> str:
     """Return a sentence about the number of images for each reason."""
     page = workspace.relative(workspace.review_html)
-    flagged, missing = number_flagged(checks), "" if are_compared(checks) else f" {NOT_COMPARED}"
+    flagged, missing = number_flagged(checks), not_compared(checks)
     if not flagged:
-        return f"review: no image has a reason for a closer look. {page} shows all of them.{missing}"
+        return f"review: no image has a reason for a closer look. {page} shows all of them. {missing}".rstrip()
     text = ", ".join(f"{reason.name} {number}" for reason, number in count_reasons(checks))
-    return f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}.{missing}"
+    start = f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}."
+    return f"{start} {missing}".rstrip()

@@ -19,6 +19,10 @@ NOT_COMPARED = (
     f"The masks weren't compared with the images. This needs at least {MIN_IMAGES} images whose masks contain a "
     "lesion, and no more than half of them in one group."
 )
+SOME_NOT_COMPARED = (
+    "{number} mask(s) weren't compared with the images, because they contain only background or only foreground at the "
+    "size of the comparison."
+)
 MISTAKES = 0.02  # assumed share of wrong masks, the prior of each mask's probability
 FLAGGED = 0.2  # lowest probability of a mistake that is a reason
 EXPLAINED = 0.5  # lowest share of the misfit that an alternative must remove to be named
@@ -81,9 +85,15 @@ def number_flagged(checks: pd.DataFrame) -> int:
     return int((checks.reasons != "").sum())
 
 
-def are_compared(checks: pd.DataFrame) -> bool:
-    """Return whether masks were compared with images. `checks` is the result of `image_checks`."""
-    return bool(checks.mistake.notna().any())
+def not_compared(checks: pd.DataFrame) -> str:
+    """Return a sentence about masks that weren't compared with images, or "" if all were.
+
+    `checks` is the result of `image_checks`.
+    """
+    number = int(checks.mistake.isna().sum())
+    if number == len(checks):
+        return NOT_COMPARED
+    return SOME_NOT_COMPARED.format(number=number) if number else ""
 
 
 def count_reasons(checks: pd.DataFrame) -> list[tuple[Reason, int]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from naevi.preprocessing.prepare import REVIEWED_SIDES
 from naevi.review import expectation, reasons
-from naevi.review.suspicion import are_compared, image_checks
+from naevi.review.suspicion import NOT_COMPARED, image_checks, not_compared
 from tests.review.data import NO_PAIRS, NOTHING_VANISHED, Images, make_images, reviewed, write_prepared
 
 MOVED = 12  # px of 64
@@ -100,7 +100,7 @@ def test_images_of_one_group_are_not_compared_with_each_other(tmp_path: Path, gr
     table = write_prepared(tmp_path, images).assign(group=groups)
     checks = image_checks(reviewed(images), table, NO_PAIRS, NOTHING_VANISHED)
 
-    assert not are_compared(checks)
+    assert not_compared(checks) == NOT_COMPARED
 
 
 def test_two_groups_are_compared_with_each_other(tmp_path: Path) -> None:
@@ -119,6 +119,22 @@ def test_few_images_are_checked_by_their_tables_only(tmp_path: Path) -> None:
     assert checks.mistake.isna().all()
     assert checks.image_id[checks[reasons.EMPTY.name] > 0].tolist() == ["phantom-00002"]
     assert first(checks, 1) == {"phantom-00002"}
+
+
+def test_the_number_of_masks_that_are_not_compared_is_told(images: Images, tmp_path: Path) -> None:
+    """At 32 px, a lesion of one pixel of 64 x 64 has disappeared."""
+    few = dict(list(images.items())[:14])
+    name = next(iter(few))
+    point = np.zeros_like(few[name][1])
+    point[32, 32] = 1
+    checks = checks_of(tmp_path, few | {name: (few[name][0], point)}, min(REVIEWED_SIDES))
+
+    assert checks.image_id[checks.mistake.isna()].tolist() == [name]
+    assert not_compared(checks) == (
+        "1 mask(s) weren't compared with the images, because they contain only background or only foreground at the "
+        "size of the comparison."
+    )
+    assert not_compared(checks[1:]) == ""
 
 
 @pytest.mark.parametrize("value", [0, 1])
