@@ -110,7 +110,7 @@ def _read(raw: Path, name: str) -> tuple[Pixels, Pixels]:
 
 
 def _fitted(mask: Pixels, shape: tuple[int, ...]) -> Pixels:
-    return mask if mask.shape == shape else resize_mask(mask, (shape[1], shape[0]), int(mask.max()) + 1)
+    return mask if mask.shape == shape else resize_mask(mask, (shape[1], shape[0]))
 
 
 def _vanished(mask: Pixels) -> Pixels:
@@ -135,7 +135,7 @@ def found(workspace: Workspace, planted: pd.DataFrame) -> dict[str, int]:
     config = load_config(current_workspace())
     prepared = prepare(workspace, config.data, config.preprocess)
     pairs = prepared.near_duplicates
-    checks = image_checks(workspace.prepared, prepared.image_table, pairs, prepared.vanished)
+    checks = image_checks(prepared.reviewed, prepared.image_table, pairs, prepared.vanished)
     places = page_order(checks, pairs)[: 2 * len(planted)]
     seen = {checks.image_id[row] for place in places for row in place}
     return planted.image_id.isin(seen).groupby(planted.kind).sum().to_dict()

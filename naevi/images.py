@@ -210,8 +210,10 @@ def resize_mask(mask: Pixels, size: tuple[int, int]) -> Pixels:
     if not len(present):
         return np.zeros(size[::-1], np.uint8)
     coverages = [_coverage(mask == class_index, size) for class_index in present]
-    background = 255 - np.sum(coverages, axis=0)
-    largest: Pixels = np.append(present, 0).astype(np.uint8)[np.argmax([*coverages, background], axis=0)]
+    largest, most = np.zeros(size[::-1], np.uint8), 255 - sum(coverages)
+    for class_index, coverage in zip(present[::-1], coverages[::-1], strict=True):  # the first of equal classes wins
+        np.copyto(largest, class_index, where=coverage >= most, casting="unsafe")
+        most = np.maximum(most, coverage)
     return largest
 
 

@@ -13,8 +13,7 @@ def main() -> None:
     config = load_config(workspace, "data.source", "data.classes", "preprocess")
     prepared = prepare(workspace, config.data, config.preprocess)
     statistics = check_data(workspace, prepared, config.preprocess)
-    tables = prepared.image_table, prepared.near_duplicates, prepared.vanished
-    suspicions = review_data(workspace, config.data, *tables, statistics)
+    suspicions = review_data(workspace, config.data, prepared, statistics)
     write_checks(workspace, prepared, statistics, suspicions)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -30,6 +29,7 @@ from naevi.images import (
 )
 from naevi.preprocessing import vanished
 from naevi.preprocessing.near_duplicates import find_chains, find_near_duplicates, group_images
+from naevi.preprocessing.parallel import parallel_map
 from naevi.preprocessing.thumbnails import thumbnail
 from naevi.progress import progress
 from naevi.tables import read_labels
@@ -49,6 +49,8 @@ IMAGE_TABLE_COLUMNS = [
     "dark_corners",
     "sha256",
 ]
+REVIEWED_SIDES = 64, 32  # px, of the images for the review: of up to 1000 images, and of more, to save time and memory
+MANY = 1000
 # A corner is a square with this fraction of the side. It is dark below this fraction of the image's median gray.
 CORNER_SIDE, DARK_FRACTION = 1 / 20, 0.4
 SMALLEST_FRACTION = 1e-6  # of a mask that isn't empty, because fractions are rounded to six digits
@@ -60,7 +62,8 @@ class Prepared(NamedTuple):
     image_table: lesions.csv. near_duplicates: a row for each pair (first, second, correlation). chains: groups of
     near-duplicates in which not all images are alike, see `near_duplicates.find_chains`. vanished: lesions that are too
     small for the training size, see `vanished.small_lesions`. digest: SHA-256 of all native images and masks and of
-    their labels. It identifies the data set.
+    their labels. It identifies the data set. reviewed: uint8 (N, S, S, 4), the prepared images at one of REVIEWED_SIDES
+    and, as the last channel, 1 where their masks aren't background. Reading them again would take longer.
     """
 
     image_table: pd.DataFrame
@@ -68,6 +71,7 @@ class Prepared(NamedTuple):
     chains: pd.DataFrame
     vanished: pd.DataFrame
     digest: str
+    reviewed: Pixels
 
 
 def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) -> Prepared:
@@ -91,7 +95,7 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
     """
     labels = read_labels(workspace)
     with atomic_folder(workspace.prepared) as folder:
-        images, pairs, chains = _prepare_images(workspace.raw, folder, labels.image_id, data.names(), settings)
+        images, reviewed, pairs, chains = _prepare_images(workspace.raw, folder, labels, data.names(), settings)
         rows = pd.DataFrame([image.row for image in images])
         image_table = labels if "dataset" in labels else labels.assign(dataset=data.source)
         image_table = image_table.merge(rows, on="image_id")
@@ -102,7 +106,7 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
     small = pd.DataFrame([row for image in images for row in image.vanished], columns=vanished.COLUMNS)
     hashes = [image.native_sha256 for image in images]
     digest = hashlib.sha256(json.dumps([labels.to_csv(index=False), hashes]).encode()).hexdigest()
-    return Prepared(image_table, pairs, chains, small, digest)
+    return Prepared(image_table, pairs, chains, small, digest, reviewed)
 
 
 class _PreparedImage(NamedTuple):
@@ -110,33 +114,37 @@ class _PreparedImage(NamedTuple):
     vanished: list[dict[str, Any]]
     native_sha256: str  # of image and mask
     thumbnail: NDArray[Any]
+    reviewed: Pixels  # see `Prepared`
 
 
 def _prepare_images(
-    raw: Path, prepared: Path, image_ids: pd.Series, names: list[str], settings: PreprocessConfig
-) -> tuple[list[_PreparedImage], pd.DataFrame, pd.DataFrame]:
-    """Write the resized images and masks; return them without thumbnails, the near-duplicate pairs and the chains."""
+    raw: Path, prepared: Path, labels: pd.DataFrame, names: list[str], settings: PreprocessConfig
+) -> tuple[list[_PreparedImage], Pixels, pd.DataFrame, pd.DataFrame]:
+    """Write the resized images and masks; return them without pixels, `reviewed`, near-duplicates and chains."""
+    image_ids = labels.image_id
     for subfolder in ("images", "masks"):
         (prepared / subfolder).mkdir()
-    prepare_image = partial(_prepare_image, raw, prepared, size=settings.size, names=names)
+    side = REVIEWED_SIDES[len(image_ids) > MANY]
+    prepare_image = partial(_prepare_image, raw, prepared, size=settings.size, names=names, reviewed_side=side)
     empty = thumbnail(np.zeros((settings.size, settings.size, 3), np.uint8))
-    with (
-        TemporaryFile(dir=prepared) as thumbnails,  # on disk, because memory would grow with the number of images
-        ThreadPoolExecutor() as pool,  # Pillow and hashlib release the GIL
-    ):
+    reviewed = np.zeros((len(image_ids), side, side, 4), np.uint8)
+    # The thumbnails are on disk, because memory would grow with the number of images.
+    with TemporaryFile(dir=prepared) as thumbnails:
         images: list[_PreparedImage] = []
-        for image in progress(
-            pool.map(prepare_image, image_ids), total=len(image_ids), label="preprocess", unit="images"
-        ):
+        prepared_images = parallel_map(prepare_image, image_ids.tolist())
+        for image in progress(prepared_images, total=len(image_ids), label="preprocess", unit="images"):
             thumbnails.write(image.thumbnail.tobytes())
-            images.append(image._replace(thumbnail=empty))
+            reviewed[len(images)] = image.reviewed
+            images.append(image._replace(thumbnail=empty, reviewed=reviewed[:0]))
         thumbnails.flush()
         stored = np.memmap(thumbnails, empty.dtype, "r").reshape(len(images), *empty.shape)
         pairs = find_near_duplicates(image_ids, stored, settings.near_duplicates)
-        return images, pairs, find_chains(image_ids, stored, pairs)
+        return images, reviewed, pairs, find_chains(image_ids, stored, pairs)
 
 
-def _prepare_image(raw: Path, prepared: Path, image_id: str, *, size: int, names: list[str]) -> _PreparedImage:
+def _prepare_image(
+    raw: Path, prepared: Path, image_id: str, *, size: int, names: list[str], reviewed_side: int
+) -> _PreparedImage:
     """Write one resized image and mask; return its measurements and thumbnail."""
     image = read_image(raw_image(raw, image_id))
     mask = read_mask(raw / "masks" / f"{image_id}.png")
@@ -162,7 +170,18 @@ def _prepare_image(raw: Path, prepared: Path, image_id: str, *, size: int, names
         "sha256": _sha256_of_both(small_image, small_mask),
     }
     small_lesions = vanished.small_lesions(image_id, mask, small_mask, names)
-    return _PreparedImage(row, small_lesions, _sha256_of_both(image, mask), thumbnail(small_image))
+    return _PreparedImage(
+        row,
+        small_lesions,
+        _sha256_of_both(image, mask),
+        thumbnail(small_image),
+        review_pixels(small_image, small_mask, reviewed_side),
+    )
+
+
+def review_pixels(image: Pixels, mask: Pixels, side: int) -> Pixels:
+    """Return an image and, as fourth channel, 1 where its mask isn't background, uint8 (side, side, 4)."""
+    return np.dstack([resize_image(image, side), resize_mask(is_foreground(mask).astype(np.uint8), (side, side))])
 
 
 def _sha256_of_both(image: Pixels, mask: Pixels) -> str:
@@ -170,10 +189,10 @@ def _sha256_of_both(image: Pixels, mask: Pixels) -> str:
 
 
 def _dark_corners(image: Pixels) -> int:
-    gray = image.mean(axis=2)
-    side = max(1, round(CORNER_SIDE * len(gray)))
+    gray = image[..., 0].astype(np.uint16) + image[..., 1] + image[..., 2]  # times 3; `mean` takes five times as long
+    side, limit = max(1, round(CORNER_SIDE * len(gray))), DARK_FRACTION * np.median(gray)
     corners = [gray[rows, columns] for rows in np.s_[:side, -side:] for columns in np.s_[:side, -side:]]
-    return sum(bool(corner.mean() < DARK_FRACTION * np.median(gray)) for corner in corners)
+    return sum(bool(corner.mean() < limit) for corner in corners)
 
 
 def _check_empty(image_table: pd.DataFrame, empty_masks: str) -> None:

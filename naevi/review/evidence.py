@@ -5,6 +5,7 @@ the same mask mirrored or turned, and the same mask shifted. `swaps` compares it
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from naevi.images import Pixels
-from naevi.review.edges import Masks, compare_masks, side_contrast
+from naevi.preprocessing.parallel import cores
+from naevi.review.edges import Masks, compare_masks, edge_colors, side_contrast
 from naevi.review.expectation import sigmoid
+from naevi.review.pixels import SIDE
 
 LogOdds = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -39,28 +42,33 @@ def mask_evidence(images: Pixels, log_odds: LogOdds, masks: Masks, square: NDArr
     """Return a row for each mask: its fit, and that of its best turn and shift.
 
     `images` is uint8 (N, S, S, 3), `log_odds` and `masks`, 0 or 1, are float32 (N, S, S). `square` says which images
-    are as wide as high at native size. More columns name the alternatives: turn (index in TURNS), down, right (px).
+    are as wide as high at native size. More columns name the alternatives: turn (index in TURNS), down, right (px). All
+    lengths and areas are in px of images of SIDE px.
     """
-    parts = []
-    for start in range(0, len(masks), BLOCK):
+
+    def block(start: int) -> pd.DataFrame:
         rows = slice(start, start + BLOCK)
         fits = _fits(log_odds[rows], masks[rows], square[rows])
-        parts.append(fits.assign(**_contrasts(images[rows], masks[rows], fits)))
-    return pd.concat(parts, ignore_index=True)
+        return fits.assign(**_contrasts(images[rows], masks[rows], fits))
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return pd.concat(pool.map(block, range(0, len(masks), BLOCK)), ignore_index=True)
 
 
 def _contrasts(images: Pixels, masks: Masks, fits: pd.DataFrame) -> dict[str, Numbers]:
     """Return how well the colors fit the mask, and how much better they fit its best turn and shift."""
     turns = list(TURNS.values())
     turned = np.stack([turns[turn](mask) for turn, mask in zip(fits.turn, masks, strict=True)])
-    shifted = np.stack([move_mask(*each) for each in zip(masks, fits.down, fits.right, strict=True)])
-    contrast, side = side_contrast(images, masks)
+    steps = fits[["down", "right"]].to_numpy() // (SIDE // masks.shape[-1])
+    shifted = np.stack([move_mask(mask, *step) for mask, step in zip(masks, steps, strict=True)])
+    colors = edge_colors(images)
+    contrast, side = side_contrast(colors, masks)
     columns = {"contrast": contrast, "side": side}
     for name, other in (("turn", turned), ("shift", shifted)):
-        other_contrast, other_side = side_contrast(images, other)
+        other_contrast, other_side = side_contrast(colors, other)
         columns |= {f"{name}_contrast": other_contrast - contrast, f"{name}_side": other_side - side}
         names = (f"{name}_colors", f"{name}_common_colors", f"{name}_colors_root")
-        columns |= dict(zip(names, compare_masks(images, masks, other), strict=True))
+        columns |= dict(zip(names, compare_masks(colors, masks, other), strict=True))
     return columns
 
 
@@ -120,8 +128,9 @@ def _best_shift(log_odds: LogOdds, masks: Masks, fit: Numbers, loss: Numbers, sc
     steps = np.arange(-int(MAX_SHIFT * side), int(MAX_SHIFT * side) + 1)
     fits = fft.irfft2(spectrum, padded)[:, steps[:, None], steps[None, :]].reshape(len(masks), -1)
     best, rows = fits.argmax(axis=1), np.arange(len(masks))
-    gain = fits[rows, best] - fit
-    down, right = steps[best // len(steps)], steps[best % len(steps)]
+    px = SIDE // side
+    gain = fits[rows, best] * px**2 - fit
+    down, right = px * steps[best // len(steps)], px * steps[best % len(steps)]
     distance, diameter = np.hypot(down, right), 2 * np.sqrt(_sum(masks) / np.pi) + SOFT / 2
     return {
         "shift_mean": gain / (distance * diameter + SOFT),
@@ -134,7 +143,7 @@ def _best_shift(log_odds: LogOdds, masks: Masks, fit: Numbers, loss: Numbers, sc
 
 
 def _sum(values: NDArray[np.floating]) -> Numbers:
-    total: Numbers = values.sum(axis=(1, 2), dtype=np.float64)
+    total: Numbers = values.sum(axis=(1, 2), dtype=np.float64) * (SIDE // values.shape[-1]) ** 2
     return total
 
 

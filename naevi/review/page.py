@@ -14,7 +14,7 @@ from naevi.rendering.pages import environment
 from naevi.rendering.tables import Table
 from naevi.review.outlines import class_color, outline_paths
 from naevi.review.places import page_order, sample_places
-from naevi.review.suspicion import NOT_COMPARED, RARE, are_compared, count_reasons, number_flagged
+from naevi.review.suspicion import RARE, count_reasons, not_compared, number_flagged
 
 MAX_SIDE = 256  # px, of an image on the page
 
@@ -49,7 +49,7 @@ def write_review(
         "reasons": count_reasons(checks),
         "flagged": number_flagged(checks),
         "diagnoses": sorted(image_table.diagnosis.unique()),
-        "not_compared": "" if are_compared(checks) else NOT_COMPARED,
+        "not_compared": not_compared(checks),
         "too_common": _too_common(image_table),
         "decisions": _decision_table(decisions),
         "places": _places(first + others, checks, image_table, prepared),

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from naevi.config import DataConfig
+from naevi.preprocessing.prepare import Prepared
 from naevi.rendering.data_sets import DATASET_NAMES, SYNTHETIC_LABEL
 from naevi.review.page import write_review
-from naevi.review.suspicion import NOT_COMPARED, are_compared, count_reasons, image_checks, number_flagged
+from naevi.review.suspicion import count_reasons, image_checks, not_compared, number_flagged
 from naevi.tables import SUMMARY, read_decisions
 from naevi.workspace import Workspace
 
@@ -21,16 +22,14 @@ CHECK = "; check them"  # how the text of a decision ends if each of its images 
 def review_data(
     workspace: Workspace,
     data: DataConfig,
-    image_table: pd.DataFrame,
-    pairs: pd.DataFrame,
-    vanished: pd.DataFrame,
+    prepared: Prepared,
     statistics: dict[str, Any],
 ) -> pd.DataFrame:
     """Write reports/review.html for the images in data/prepared; return a row for each image, see `image_checks`.
 
     A line on the terminal has the number of images for each reason.
 
-    `pairs` and `vanished` are the tables in data/checks, `statistics` is the content of data.json.
+    `statistics` is the content of data.json.
     """
     findings = [
         (item, f"{decision}.")
@@ -39,7 +38,8 @@ def review_data(
         for item in items
     ]
     orientation = pd.DataFrame(findings, columns=["image_id", "text"])
-    checks = image_checks(workspace.prepared, image_table, pairs, vanished, orientation)
+    image_table, pairs = prepared.image_table, prepared.near_duplicates
+    checks = image_checks(prepared.reviewed, image_table, pairs, prepared.vanished, orientation)
     write_review(
         workspace.review_html,
         workspace.prepared,
@@ -58,8 +58,9 @@ def review_data(
 def _summary(workspace: Workspace, checks: pd.DataFrame) -> str:
     """Return a sentence about the number of images for each reason."""
     page = workspace.relative(workspace.review_html)
-    flagged, missing = number_flagged(checks), "" if are_compared(checks) else f" {NOT_COMPARED}"
+    flagged, missing = number_flagged(checks), not_compared(checks)
     if not flagged:
-        return f"review: no image has a reason for a closer look. {page} shows all of them.{missing}"
+        return f"review: no image has a reason for a closer look. {page} shows all of them. {missing}".rstrip()
     text = ", ".join(f"{reason.name} {number}" for reason, number in count_reasons(checks))
-    return f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}.{missing}"
+    start = f"review: {flagged} of {len(checks)} images have a reason for a closer look ({text}). See {page}."
+    return f"{start} {missing}".rstrip()

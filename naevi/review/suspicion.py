@@ -1,15 +1,12 @@
 """Give each image a suspicion, 0..1, and its reasons."""
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from naevi.images import Pixels, is_foreground, read_image, read_mask, resize_image, resize_mask
-from naevi.progress import progress
+from naevi.images import Pixels
 from naevi.review import reasons
 from naevi.review.evidence import TURNS
 from naevi.review.expectation import assign_folds, expected_foreground, sigmoid
@@ -21,6 +18,10 @@ MIN_IMAGES = 12  # with a lesion; with fewer, masks aren't compared with images
 NOT_COMPARED = (
     f"The masks weren't compared with the images. This needs at least {MIN_IMAGES} images whose masks contain a "
     "lesion, and no more than half of them in one group."
+)
+SOME_NOT_COMPARED = (
+    "{number} mask(s) weren't compared with the images, because they contain only background or only foreground at the "
+    "size of the comparison."
 )
 MISTAKES = 0.02  # assumed share of wrong masks, the prior of each mask's probability
 FLAGGED = 0.2  # lowest probability of a mistake that is a reason
@@ -36,7 +37,7 @@ Scores = dict[Reason, NDArray[np.float64]]
 
 
 def image_checks(
-    prepared: Path,
+    reviewed: Pixels,
     image_table: pd.DataFrame,
     pairs: pd.DataFrame,
     vanished: pd.DataFrame,
@@ -53,12 +54,12 @@ def image_checks(
     details         more about the reasons, as sentences
     beside          the id of the image whose mask seems to be swapped with this one's, if any
 
-    `pairs` has near-duplicates (first, second, correlation), `vanished` lesions that are too small for the training
-    size (image_id, class, pixels, pixels_at_size), `orientation` decisions about EXIF tags (image_id, text).
+    `reviewed` has the pixels, see `naevi.preprocessing.prepare.Prepared`. `pairs` has near-duplicates (first, second,
+    correlation), `vanished` lesions that are too small for the training size (image_id, class, pixels, pixels_at_size),
+    `orientation` decisions about EXIF tags (image_id, text).
     """
     ids = image_table.image_id.tolist()
-    images, foreground = read_small(prepared, ids)
-    masks = _check_masks(images, foreground, image_table)
+    masks = _check_masks(reviewed[..., :3], reviewed[..., 3] > 0, image_table)
     scores, details, beside = _mask_reasons(masks, ids)
     for reason, (score, text) in {
         reasons.VANISHED: _vanished(ids, vanished),
@@ -84,31 +85,21 @@ def number_flagged(checks: pd.DataFrame) -> int:
     return int((checks.reasons != "").sum())
 
 
-def are_compared(checks: pd.DataFrame) -> bool:
-    """Return whether masks were compared with images. `checks` is the result of `image_checks`."""
-    return bool(checks.mistake.notna().any())
+def not_compared(checks: pd.DataFrame) -> str:
+    """Return a sentence about masks that weren't compared with images, or "" if all were.
+
+    `checks` is the result of `image_checks`.
+    """
+    number = int(checks.mistake.isna().sum())
+    if number == len(checks):
+        return NOT_COMPARED
+    return SOME_NOT_COMPARED.format(number=number) if number else ""
 
 
 def count_reasons(checks: pd.DataFrame) -> list[tuple[Reason, int]]:
     """Return the reasons that occur, in their order, and the number of images with each."""
     numbers = [(reason, int((checks[reason.name] > 0).sum())) for reason in reasons.REASONS]
     return [(reason, number) for reason, number in numbers if number]
-
-
-def read_small(prepared: Path, ids: list[str]) -> tuple[Pixels, NDArray[np.bool_]]:
-    """Return the prepared images at SIDE px, uint8 (N, SIDE, SIDE, 3), and where their masks aren't background."""
-    images = np.zeros((len(ids), SIDE, SIDE, 3), np.uint8)
-    foreground = np.zeros((len(ids), SIDE, SIDE), np.bool_)
-
-    def read(row: int) -> None:
-        images[row] = resize_image(read_image(prepared / "images" / f"{ids[row]}.png"), SIDE)
-        mask = is_foreground(read_mask(prepared / "masks" / f"{ids[row]}.png")).astype(np.uint8)
-        foreground[row] = resize_mask(mask, (SIDE, SIDE)) > 0
-
-    with ThreadPoolExecutor() as pool:
-        for _ in progress(pool.map(read, range(len(ids))), total=len(ids), label="review", unit="images"):
-            pass
-    return images, foreground
 
 
 def _check_masks(images: Pixels, foreground: NDArray[np.bool_], image_table: pd.DataFrame) -> pd.DataFrame:

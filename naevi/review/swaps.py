@@ -1,11 +1,15 @@
 """Find the image whose mask was probably swapped with this one: each of the two masks fits the other image better."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from naevi.preprocessing.parallel import cores
 from naevi.review.edges import Masks
 from naevi.review.evidence import BLOCK, SOFT, LogOdds
+from naevi.review.pixels import SIDE
 
 MAX_CANDIDATES = 3000  # images with which a swap is considered, so that time grows only linearly
 
@@ -13,7 +17,7 @@ MAX_CANDIDATES = 3000  # images with which a swap is considered, so that time gr
 class Swaps:
     """The masks of all images, as candidates for a swap.
 
-    They are compared at half the size, which takes a quarter of the time. In large data sets, only the masks that fit
+    They are compared at SIDE / 2, which takes a quarter of the time. In large data sets, only the masks that fit
     their images worst are candidates.
     """
 
@@ -31,11 +35,13 @@ class Swaps:
 
         With `owners`, each mask belongs to that image, which has this image's mask instead. `partner` is an index.
         """
-        parts = []
-        for start in range(0, len(images), BLOCK):
+
+        def block(start: int) -> pd.DataFrame:
             rows = slice(start, start + BLOCK)
-            parts.append(self._evidence(images[rows], _halved(masks[rows]), None if owners is None else owners[rows]))
-        return pd.concat(parts, ignore_index=True)
+            return self._evidence(images[rows], _halved(masks[rows]), None if owners is None else owners[rows])
+
+        with ThreadPoolExecutor(cores()) as pool:
+            return pd.concat(pool.map(block, range(0, len(images), BLOCK)), ignore_index=True)
 
     def _evidence(self, images: NDArray[np.int64], masks: Masks, owners: NDArray[np.int64] | None) -> pd.DataFrame:
         others, rows = self.candidates, np.arange(len(images))
@@ -68,7 +74,7 @@ class Swaps:
 
 
 def _halved(values: Masks) -> Masks:
-    """Return the means of 2x2 pixels, (N, S/2 * S/2)."""
-    number, side, _ = values.shape
-    halved: Masks = values.reshape(number, side // 2, 2, side // 2, 2).mean(axis=(2, 4)).reshape(number, -1)
+    """Return images (N, S, S) with half of SIDE pixels, as (N, SIDE/2 * SIDE/2)."""
+    number, half, step = len(values), SIDE // 2, values.shape[-1] // (SIDE // 2)
+    halved: Masks = values.reshape(number, half, step, half, step).mean(axis=(2, 4)).reshape(number, -1)
     return halved

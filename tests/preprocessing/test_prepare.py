@@ -9,7 +9,7 @@ import pytest
 from naevi.errors import UserError
 from naevi.files import read_csv
 from naevi.images import VOID, pixel_sha256, read_image, read_mask, write_mask
-from tests.preprocessing.raw_data import LEFT, NOISE, noise, prepare_raw, write_raw
+from tests.preprocessing.raw_data import LEFT, NOISE, noise, prepare_all, prepare_raw, settings_with, write_raw
 
 
 def test_the_image_table_describes_the_native_images_in_the_order_of_the_labels(tmp_path: Path) -> None:
@@ -178,3 +178,23 @@ def test_pixels_without_a_known_class_are_neither_lesion_nor_background(tmp_path
 
     assert table[["lesion_fraction", "touches_frame"]].to_numpy().tolist() == [[6 / 16, False]]
     assert set(np.unique(read_mask(workspace.prepared / "masks" / "a.png"))) == {0, 1, VOID}
+
+
+def test_the_pixels_for_the_review_are_smaller_in_large_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The left quarter of the mask is foreground; a void pixel isn't."""
+    void = LEFT.copy()
+    void[:, 0] = VOID
+    workspace = write_raw(tmp_path, {"a": (np.full((4, 8, 3), 9, np.uint8), LEFT), "b": (NOISE, void)})
+    settings = settings_with(size=64, near_duplicates="off")
+    few = prepare_all(workspace, settings).reviewed
+    monkeypatch.setattr("naevi.preprocessing.prepare.MANY", 1)
+    many = prepare_all(workspace, settings).reviewed
+
+    for pixels, side in ((few, 64), (many, 32)):
+        assert pixels.shape == (2, side, side, 4)
+        assert (pixels[0, ..., :3] == 9).all()
+        assert np.flatnonzero(pixels[0, 0, :, 3]).tolist() == list(range(side // 4))
+        assert np.flatnonzero(pixels[1, 0, :, 3]).tolist() == list(range(side // 8, side // 4))
+    assert np.array_equal(few[1, ..., :3], read_image(workspace.prepared / "images/b.png"))

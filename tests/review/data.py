@@ -7,6 +7,7 @@ import pandas as pd
 
 from naevi.datasets.synthetic import synthetic_image
 from naevi.images import Pixels, resize_image, resize_mask, write_image, write_mask
+from naevi.preprocessing.prepare import review_pixels
 
 NO_PAIRS = pd.DataFrame(columns=["first", "second", "correlation"])
 NOTHING_VANISHED = pd.DataFrame(columns=["image_id", "class", "pixels", "pixels_at_size"])
@@ -23,6 +24,11 @@ def make_images(number: int) -> Images:
         sample.image_id: (resize_image(sample.image, SIDE), resize_mask(sample.mask, (SIDE, SIDE)))
         for sample in samples
     }
+
+
+def reviewed(images: Images, side: int = SIDE) -> Pixels:
+    """Return the pixels of images and masks at this size, as `prepare` returns them."""
+    return np.stack([review_pixels(image, mask, side) for image, mask in images.values()])
 
 
 def write_prepared(folder: Path, images: Images) -> pd.DataFrame:

@@ -8,14 +8,15 @@ import pytest
 
 from naevi.review.page import write_review
 from naevi.review.suspicion import image_checks
-from tests.review.data import NO_DECISIONS, NO_PAIRS, NOTHING_VANISHED, make_images, write_prepared
+from tests.review.data import NO_DECISIONS, NO_PAIRS, NOTHING_VANISHED, make_images, reviewed, write_prepared
 
 
 def page_of(folder: Path, **options: object) -> str:
     """Return the page of six images; phantom-00004 is a near-duplicate of phantom-00001."""
-    table = write_prepared(folder, make_images(6))
+    images = make_images(6)
+    table = write_prepared(folder, images)
     pairs = pd.DataFrame([("phantom-00001", "phantom-00004", 0.99)], columns=NO_PAIRS.columns)
-    checks = image_checks(folder, table, pairs, NOTHING_VANISHED)
+    checks = image_checks(reviewed(images), table, pairs, NOTHING_VANISHED)
     arguments = {
         "name": "six <b>",
         "classes": ["skin", "lesion"],
@@ -65,8 +66,9 @@ def test_synthetic_images_are_labelled(page: str) -> None:
 def test_names_are_escaped(tmp_path: Path) -> None:
     images = make_images(2)
     odd = "<script>alert(1)<"  # no slash, since it is a file name
-    table = write_prepared(tmp_path, {odd: images["phantom-00000"], '"quoted" & more': images["phantom-00001"]})
-    checks = image_checks(tmp_path, table.assign(diagnosis="<i>"), NO_PAIRS, NOTHING_VANISHED)
+    images = {odd: images["phantom-00000"], '"quoted" & more': images["phantom-00001"]}
+    table = write_prepared(tmp_path, images)
+    checks = image_checks(reviewed(images), table.assign(diagnosis="<i>"), NO_PAIRS, NOTHING_VANISHED)
     write_review(
         tmp_path / "review.html", tmp_path, table.assign(diagnosis="<i>"), checks, NO_PAIRS, NO_DECISIONS,
         name="<b>", classes=["skin", "<u>"], synthetic_label="",

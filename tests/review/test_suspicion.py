@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
-from naevi.review import reasons
-from naevi.review.suspicion import are_compared, image_checks
-from tests.review.data import NO_PAIRS, NOTHING_VANISHED, Images, make_images, write_prepared
+from naevi.preprocessing.prepare import REVIEWED_SIDES
+from naevi.review import expectation, reasons
+from naevi.review.suspicion import NOT_COMPARED, image_checks, not_compared
+from tests.review.data import NO_PAIRS, NOTHING_VANISHED, Images, make_images, reviewed, write_prepared
 
 MOVED = 12  # px of 64
 
@@ -20,9 +22,10 @@ def images() -> Images:
     return make_images(40)
 
 
-def checks_of(folder: Path, images: Images, **tables: pd.DataFrame) -> pd.DataFrame:
+def checks_of(folder: Path, images: Images, side: int = 64, **tables: pd.DataFrame) -> pd.DataFrame:
     table = write_prepared(folder, images)
-    return image_checks(folder, table, tables.get("pairs", NO_PAIRS), tables.get("vanished", NOTHING_VANISHED))
+    pairs, vanished = tables.get("pairs", NO_PAIRS), tables.get("vanished", NOTHING_VANISHED)
+    return image_checks(reviewed(images, side), table, pairs, vanished)
 
 
 def first(checks: pd.DataFrame, number: int) -> set[str]:
@@ -49,18 +52,24 @@ def test_a_turned_picture_comes_first(images: Images, oblique: list[str], tmp_pa
     assert row.details == "The mask fits better if turned by 180 degrees."
 
 
-def test_a_shifted_mask_comes_first(images: Images, oblique: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", REVIEWED_SIDES)
+def test_a_shifted_mask_comes_first(images: Images, oblique: list[str], side: int, tmp_path: Path) -> None:
     name = oblique[1]
     image, mask = images[name]
-    checks = checks_of(tmp_path, images | {name: (image, np.roll(mask, MOVED, axis=1))})
+    checks = checks_of(tmp_path, images | {name: (image, np.roll(mask, MOVED, axis=1))}, side)
 
     assert first(checks, 1) == {name}
+    details = checks.set_index("image_id").details[name]
+    assert details == f"The mask fits better {MOVED / 64:.0%} of the width further left."
 
 
-def test_swapped_masks_come_first_and_name_each_other(images: Images, oblique: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", REVIEWED_SIDES)
+def test_swapped_masks_come_first_and_name_each_other(
+    images: Images, oblique: list[str], side: int, tmp_path: Path
+) -> None:
     one, other = oblique[0], oblique[2]
     swapped = {one: (images[one][0], images[other][1]), other: (images[other][0], images[one][1])}
-    checks = checks_of(tmp_path, images | swapped).set_index("image_id", drop=False)
+    checks = checks_of(tmp_path, images | swapped, side).set_index("image_id", drop=False)
 
     assert first(checks, 2) == {one, other}
 
@@ -87,15 +96,17 @@ def test_the_least_similar_pair_counts_less_than_a_copy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("groups", [["one"] * 14, ["large"] * 8 + list("abcdef")])
 def test_images_of_one_group_are_not_compared_with_each_other(tmp_path: Path, groups: list[str]) -> None:
-    table = write_prepared(tmp_path, make_images(14)).assign(group=groups)
-    checks = image_checks(tmp_path, table, NO_PAIRS, NOTHING_VANISHED)
+    images = make_images(14)
+    table = write_prepared(tmp_path, images).assign(group=groups)
+    checks = image_checks(reviewed(images), table, NO_PAIRS, NOTHING_VANISHED)
 
-    assert not are_compared(checks)
+    assert not_compared(checks) == NOT_COMPARED
 
 
 def test_two_groups_are_compared_with_each_other(tmp_path: Path) -> None:
-    table = write_prepared(tmp_path, make_images(14)).assign(group=["one", "two"] * 7)
-    checks = image_checks(tmp_path, table, NO_PAIRS, NOTHING_VANISHED)
+    images = make_images(14)
+    table = write_prepared(tmp_path, images).assign(group=["one", "two"] * 7)
+    checks = image_checks(reviewed(images), table, NO_PAIRS, NOTHING_VANISHED)
 
     assert checks.mistake.notna().all()
 
@@ -108,6 +119,22 @@ def test_few_images_are_checked_by_their_tables_only(tmp_path: Path) -> None:
     assert checks.mistake.isna().all()
     assert checks.image_id[checks[reasons.EMPTY.name] > 0].tolist() == ["phantom-00002"]
     assert first(checks, 1) == {"phantom-00002"}
+
+
+def test_the_number_of_masks_that_are_not_compared_is_told(images: Images, tmp_path: Path) -> None:
+    """At 32 px, a lesion of one pixel of 64 x 64 has disappeared."""
+    few = dict(list(images.items())[:14])
+    name = next(iter(few))
+    point = np.zeros_like(few[name][1])
+    point[32, 32] = 1
+    checks = checks_of(tmp_path, few | {name: (few[name][0], point)}, min(REVIEWED_SIDES))
+
+    assert checks.image_id[checks.mistake.isna()].tolist() == [name]
+    assert not_compared(checks) == (
+        "1 mask(s) weren't compared with the images, because they contain only background or only foreground at the "
+        "size of the comparison."
+    )
+    assert not_compared(checks[1:]) == ""
 
 
 @pytest.mark.parametrize("value", [0, 1])
@@ -128,11 +155,12 @@ def test_flat_images_are_no_error(tmp_path: Path) -> None:
 
 
 def test_odd_sizes_and_areas_are_hints(tmp_path: Path) -> None:
-    table = write_prepared(tmp_path, make_images(10)).assign(
+    images = make_images(10)
+    table = write_prepared(tmp_path, images).assign(
         height=[96] * 8 + [400, 128], width=[128] * 8 + [400, 128], lesion_fraction=[0.2] * 6 + [0.5, 0.5, 0.005, 0.98]
     )
     table["touches_frame"] = [True] + 9 * [False]
-    checks = image_checks(tmp_path, table, NO_PAIRS, NOTHING_VANISHED)
+    checks = image_checks(reviewed(images), table, NO_PAIRS, NOTHING_VANISHED)
 
     assert checks.reasons.tolist()[0] == reasons.BORDER.name
     assert checks.reasons.tolist()[8:] == [reasons.TINY.name, reasons.HUGE.name]  # two odd sizes of ten are common
@@ -140,22 +168,46 @@ def test_odd_sizes_and_areas_are_hints(tmp_path: Path) -> None:
 
 def test_a_finding_about_an_exif_tag_is_shown(tmp_path: Path) -> None:
     finding = pd.DataFrame([("phantom-00001", "The image has an EXIF tag.")], columns=["image_id", "text"])
-    table = write_prepared(tmp_path, make_images(4))
-    checks = image_checks(tmp_path, table, NO_PAIRS, NOTHING_VANISHED, finding)
+    images = make_images(4)
+    table = write_prepared(tmp_path, images)
+    checks = image_checks(reviewed(images), table, NO_PAIRS, NOTHING_VANISHED, finding)
 
     assert checks.suspicion.idxmax() == 1
     assert checks.details[1] == "The image has an EXIF tag."
     assert checks.reasons[1] == reasons.ORIENTATION.name
 
 
+def test_the_models_of_a_large_data_set_are_fitted_to_a_sample(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand pixels of each image in the other three of four folds, so each image is used three times."""
+    fit, used = expectation.fit_logistic, []
+
+    def count(features: expectation.Values, labels: NDArray[np.bool_], ridge: float) -> expectation.Values:
+        used.append(len(labels))
+        return fit(features, labels, ridge)
+
+    monkeypatch.setattr(expectation, "MANY", 30)
+    monkeypatch.setattr(expectation, "fit_logistic", count)
+    checks = checks_of(tmp_path, images)
+
+    assert sum(used) == 3 * 30 * 1000
+    assert checks.mistake.notna().all()
+
+
 @pytest.mark.slow
 def test_the_number_of_threads_changes_no_byte(images: Images, tmp_path: Path) -> None:
     write_prepared(tmp_path, images).to_csv(tmp_path / "lesions.csv", index=False)
+    np.save(tmp_path / "reviewed.npy", reviewed(images))
     script = (
-        "import pandas as pd; from pathlib import Path; from naevi.review.suspicion import image_checks;"
+        "import os, numpy as np, pandas as pd; from pathlib import Path;"
+        "cores = sorted(os.sched_getaffinity(0))[: int(os.environ['OMP_NUM_THREADS'])];"
+        "os.sched_setaffinity(0, cores);"
+        "from naevi.review.suspicion import image_checks;"
         "from tests.review.data import NO_PAIRS, NOTHING_VANISHED;"
         f"folder = Path({str(tmp_path)!r}); table = pd.read_csv(folder / 'lesions.csv');"
-        "print(image_checks(folder, table, NO_PAIRS, NOTHING_VANISHED).to_csv())"
+        "pixels = np.load(folder / 'reviewed.npy');"
+        "print(image_checks(pixels, table, NO_PAIRS, NOTHING_VANISHED).to_csv())"
     )
     outputs = [
         subprocess.run(
