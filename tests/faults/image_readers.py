@@ -110,15 +110,17 @@ def mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     grey = a_mask()
     valid = [saved(grey, kind) for kind in ("PNG", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")]
     valid += [saved(grey.convert(mode), "PNG") for mode in ("1", "P", "RGB", "RGBA")]
-    valid += [saved(Image.fromarray(np.eye(8, 6, dtype=np.uint16) * 255), kind) for kind in ("PNG", "TIFF")]
+    deep = [saved(Image.fromarray(np.eye(8, 6, dtype=np.uint16) * 255), kind) for kind in ("PNG", "TIFF")]
 
-    def read(data: bytes) -> None:
-        for legend in LEGENDS:
-            levels = read_mask_values(data, "a.png", legend, READING).values
-            legend.undeclared(levels)
-            legend.to_classes(legend.nearest(levels))
+    def read(given: tuple[bytes, Legend]) -> None:
+        data, legend = given
+        levels = read_mask_values(data, "a.png", legend, READING).values
+        legend.undeclared(levels)
+        legend.to_classes(legend.nearest(levels))
 
-    return Reader(read, valid, spoilt(valid))
+    read_by_all = [(data, legend) for data in valid for legend in LEGENDS]
+    with_gray_levels = [(data, legend) for data in deep for legend in LEGENDS if not legend.are_colors]
+    return Reader(read, read_by_all + with_gray_levels, st.tuples(spoilt(valid + deep), st.sampled_from(LEGENDS)))
 
 
 def own_mask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
@@ -159,5 +161,5 @@ def file_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
 
     text = st.text(max_size=300) | st.text("aä/.\\\0 _-" + "\u0130\udcff", max_size=300)
     text = text | st.integers(100, 300).map("ä".__mul__)
-    name = st.builds("{}{}".format, text, st.sampled_from([".png", ".PNG", "_mask.jpg", ""]))
+    name = st.builds("{}{}".format, text, st.sampled_from([".png", ".PNG", "_mask.jpg", ""])).filter(len)
     return Reader(read, [("a.png", "a_mask.png")], st.tuples(name, name) | name.map(lambda each: (each, each)))

@@ -48,6 +48,7 @@ def test_a_model_records_the_file_that_it_started_from(
     workspace.model("0").joinpath("model.safetensors").rename(file)
     with caplog.at_level(logging.INFO):
         second = train(model__weights="start.safetensors")
+    said = list(caplog.messages)
     again = train(model__weights="start.safetensors")
     save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
     other = train(model__weights="start.safetensors")
@@ -57,7 +58,7 @@ def test_a_model_records_the_file_that_it_started_from(
     assert second["start_weights"]["sha256"] == first["sha256"]
     assert second["start_weights"]["loaded"] == second["start_weights"]["tensors"] == 56
     assert second["start"] == first["sha256"]  # training starts from exactly the weights in the file
-    assert caplog.messages == ["start weights start.safetensors: 56 of 56 tensors of the network loaded."]
+    assert said == ["start weights start.safetensors: 56 of 56 tensors of the network loaded."]
     assert again == second
     assert other["fingerprint"] != second["fingerprint"]
     assert str(tmp_path) not in (workspace.model("0") / "model.json").read_text(encoding="utf-8")
