@@ -120,26 +120,26 @@ class _Row(NamedTuple):
 def results_table(workspace: Workspace) -> str:
     """Return a Markdown table of the published results and of the result in the workspace, which is named default.
 
-    The best Dice comes first. If they are of several data sets, the results of the default's data set come first, and a
-    column names the data set. Results without a record are marked.
+    The best Dice comes first. Results without a record are marked. Those of other data sets than the default's can't be
+    compared with it. A sentence below the table names them.
     """
     data_set = read_workspace_result(workspace).data_set
     rows = [_Row(DEFAULT, read_json(workspace.metrics), data_set, has_record=True)]
     rows += [_Row(each.name, each.metrics, each.data_set, each.has_record) for each in read_all_published(workspace)]
     labels = dict(zip([row.name for row in rows], data_set_labels([row.data_set for row in rows]), strict=True))
-    several = len(set(labels.values())) > 1
-
-    def order(row: _Row) -> tuple[bool, str, float]:
-        return labels[row.name] != labels[DEFAULT], labels[row.name], -float(row.metrics["dice"]["mean"])
-
-    head = [TABLE_HEAD[0], *["data set"] * several, *TABLE_HEAD[1:]]
-    cells = [
-        [row.name + MARK * (not row.has_record), *[labels[row.name]] * several, *_scores(row.metrics)]
-        for row in sorted(rows, key=order)
+    rows.sort(key=lambda row: -float(row.metrics["dice"]["mean"]))
+    same = [row for row in rows if labels[row.name] == labels[DEFAULT]]
+    cells = [[row.name + MARK * (not row.has_record), *_scores(row.metrics)] for row in same]
+    others = [
+        f"{row.name}{MARK * (not row.has_record)} ({labels[row.name]}, Dice {row.metrics['dice']['mean']:.4f}, "
+        f"{row.metrics['images']} images)"
+        for row in rows
+        if row not in same
     ]
-    table = compact_markdown_table(Table(head, cells)) + "\n"
+    table = compact_markdown_table(Table(TABLE_HEAD, cells)) + "\n"
+    elsewhere = f"\nResults on other data sets: {', '.join(others)}.\n" if others else ""
     note = f"\n{MARK} {WITHOUT_RECORD}, see [comparing.md](docs/comparing.md#keep-a-result)\n"
-    return table + ("" if all(row.has_record for row in rows) else note)
+    return table + elsewhere + ("" if all(row.has_record for row in rows) else note)
 
 
 def update_readme(workspace: Workspace) -> None:
