@@ -27,6 +27,7 @@ ADDED_PARAMETERS = {
     "data.columns.diagnosis": Added("auto", "auto"),
     "data.columns.group": Added("group", "auto"),
     "data.split_folders": Added("ignore", "use"),
+    "data.group_folders": Added("ignore", "ignore"),
     "data.mismatches": Added("refuse", "refuse"),
     "data.extra_rows": Added("refuse", "ignore"),
     "data.repeated_rows": Added("refuse", "refuse"),

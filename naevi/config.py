@@ -157,6 +157,7 @@ class DataConfig(Section):
     patterns: PatternsConfig
     columns: ColumnsConfig
     split_folders: Literal["use", "ignore"]
+    group_folders: Literal["use", "ignore"]
     mismatches: Literal["refuse", "leave-out"]
     extra_rows: Literal["ignore", "refuse"]
     repeated_rows: Literal["refuse", "first"]

@@ -115,11 +115,7 @@ def _stratified_folds(image_table: pd.DataFrame, settings: SplitConfig) -> Itera
         )
     pooled = pooled_diagnoses(image_table, settings.folds)
     if pooled:
-        logger.warning(
-            "Diagnoses with too few images for %d folds count as one when folds get the same mix: %s.",
-            settings.folds,
-            first_ten(pooled),
-        )
+        logger.warning("%s", describe_pooled(image_table, settings.folds))
     strata = image_table.assign(diagnosis=image_table.diagnosis.mask(image_table.diagnosis.isin(pooled), POOLED))
     for _, test in _split_rows(strata, settings.folds, settings.seed):
         parts = pd.Series("train", index=image_table.index)
@@ -128,15 +124,20 @@ def _stratified_folds(image_table: pd.DataFrame, settings: SplitConfig) -> Itera
 
 
 def pooled_diagnoses(image_table: pd.DataFrame, folds: int) -> list[str]:
-    """Return the diagnoses that are stratified together, because some have fewer groups than there are folds.
+    """Return the diagnoses that are stratified together, because they have fewer groups than there are folds.
 
-    The rarest come first. If the rare ones together have fewer groups than folds, the next rarest are with them.
+    The rarest come first.
     """
     groups = image_table.groupby("diagnosis").group.nunique().sort_values(kind="stable")
-    pooled = groups.index[groups < folds].tolist()
-    while 0 < image_table.group[image_table.diagnosis.isin(pooled)].nunique() < folds and len(pooled) < len(groups):
-        pooled.append(groups.index[len(pooled)])
+    pooled: list[str] = groups.index[groups < folds].tolist()
     return pooled
+
+
+def describe_pooled(image_table: pd.DataFrame, folds: int) -> str:
+    """Return a sentence with the `pooled_diagnoses` and their numbers of images, or "" if there are none."""
+    numbers = image_table.diagnosis.value_counts()
+    named = first_ten(f"{name!r} ({numbers[name]})" for name in pooled_diagnoses(image_table, folds))
+    return f"Diagnoses too rare for {folds} folds count as one when folds get the same mix: {named}." if named else ""
 
 
 def _with_validation(image_table: pd.DataFrame, parts: pd.Series, fold: int, settings: SplitConfig) -> pd.Series:

@@ -26,6 +26,7 @@ def old() -> dict[str, Any]:
         "name",
         "classes_by_dataset",
         "split_folders",
+        "group_folders",
         "mismatches",
         "extra_rows",
         "repeated_rows",
@@ -80,10 +81,10 @@ def test_a_params_file_without_new_parameters_gets_the_lines_to_paste(folder: Pa
         load_config(HERE)
 
     assert str(error.value) == (
-        "params.yaml lacks 23 parameter(s) of this version. Add these lines to its sections of the same names:\n"
+        "params.yaml lacks 24 parameter(s) of this version. Add these lines to its sections of the same names:\n"
         "data:\n  path: data/ph2.csv\n  datasets: one\n  name: auto\n  classes_by_dataset: none\n"
         "  patterns:\n    images: auto\n    masks: auto\n"
-        "  split_folders: use\n  mismatches: refuse\n  extra_rows: ignore\n"
+        "  split_folders: use\n  group_folders: ignore\n  mismatches: refuse\n  extra_rows: ignore\n"
         "  repeated_rows: refuse\n  masks:\n    values: refuse\n    void: []\n    sizes: resize\n    several: refuse\n"
         "    missing: mismatch\n"
         "  reading:\n    orientation: auto\n    white: auto\n    image_alpha: white\n"

@@ -117,16 +117,17 @@ def test_rare_diagnoses_are_stratified_together(caplog: pytest.LogCaptureFixture
         assert (tested.diagnosis == "common").sum() == 2
         assert tested[tested.diagnosis != "common"].group.nunique() == 1
     assert caplog.messages == [
-        "Diagnoses with too few images for 5 folds count as one when folds get the same mix: Nevus, NOS, seborrheic "
-        "keratosis, melanoma."
+        "Diagnoses too rare for 5 folds count as one when folds get the same mix: 'Nevus, NOS' (1), 'seborrheic "
+        "keratosis' (1), 'melanoma' (4)."
     ]
 
 
-def test_if_rare_diagnoses_are_too_few_together_the_next_rarest_are_with_them() -> None:
+def test_a_diagnosis_with_enough_images_is_in_each_fold_whatever_is_rare() -> None:
     images = image_table(["common"] * 20 + ["atypical"] * 10 + ["melanoma"])
 
-    assert pooled_diagnoses(images, 5) == ["melanoma", "atypical"]
-    assert pooled_diagnoses(images, 2) == ["melanoma", "atypical"]
+    assert pooled_diagnoses(images, 5) == ["melanoma"]
+    split = assign_parts(images, SETTINGS)
+    assert [((split[fold] == "test") & (split.diagnosis == "atypical")).sum() for fold in FOLDS] == [2] * 5
     assert pooled_diagnoses(image_table(["common"] * 20 + ["atypical"] * 10), 5) == []
 
 

@@ -51,7 +51,7 @@ class Files(NamedTuple):
     masks: dict[Key, Converted]
     tables: dict[str, bytes]  # the content of each CSV file by its name
     duplicates: list[str]
-    unusable: list[str]  # messages
+    unusable: list[tuple[str, str]]  # name and message
     unread: list[str]  # names of pictures in other formats, if data.mismatches leaves them out
 
 
@@ -72,7 +72,7 @@ def convert_files(
     for role, name, content in files:
         if role == "labels":
             if not name.isprintable():
-                found.unusable.append(f"{name!r} has an unprintable character in its name. Rename it.")
+                found.unusable.append((name, f"{name!r} has an unprintable character in its name. Rename it."))
             elif found.tables.setdefault(name, content) != content:
                 found.duplicates.append(f"two files {name}")
             continue
@@ -98,7 +98,7 @@ def convert_files(
             else:
                 found.masks[key] = _convert_mask(name, content, path, data, legend)
         except UserError as error:
-            found.unusable.append(str(error))
+            found.unusable.append((name, str(error)))
     return found
 
 

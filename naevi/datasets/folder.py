@@ -100,13 +100,24 @@ def _check_files(found: Files) -> None:
     if found.duplicates:
         raise UserError(f"Each image and each mask must be one file. Keep one of {first_ten(found.duplicates)}.")
     if found.unusable:
-        lines = found.unusable[:10] + ["…"] * (len(found.unusable) > 10)
-        raise UserError("\n  ".join([f"{len(found.unusable)} file(s) can't be used as images or masks:", *lines]))
+        raise UserError(f"{len(found.unusable)} file(s) can't be used as images or masks:{_lines(found.unusable)}")
     if not found.images:
         raise UserError(
             "No images were found. Put them into a folder images/, and their masks into a folder masks/ beside it, "
             "with the same names. An optional labels.csv belongs beside both."
         )
+
+
+def _lines(unusable: list[tuple[str, str]]) -> str:
+    """Return a line for each problem and the files that have it. `unusable` has name and message of each file."""
+    files: dict[str, list[str]] = {}
+    for name, message in unusable:
+        start = name if message.startswith(name) else ""
+        files.setdefault(message.removeprefix(start), []).append(start)
+    lines = [
+        names[0] + f" and {len(names) - 1} other(s)" * (len(names) > 1) + problem for problem, names in files.items()
+    ]
+    return "".join(f"\n  {line}" for line in lines[:10] + ["…"] * (len(lines) > 10))
 
 
 def _rename(converted: dict[Key, Converted], ids: dict[Key, str]) -> dict[str, Converted]:

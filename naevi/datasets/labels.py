@@ -7,6 +7,7 @@ import pandas as pd
 
 from naevi.config import DataConfig
 from naevi.datasets.columns import describe_columns, label_columns
+from naevi.datasets.groups import group_by_folders
 from naevi.datasets.label_table import find_table, image_column, match_names, read_table
 from naevi.datasets.layout import PART_NAMES, folder_split, safe_name
 from naevi.errors import UserError, first_ten
@@ -37,7 +38,8 @@ def label_images(tables: dict[str, bytes], paths: dict[str, str], settings: Data
 
     `tables` has the content of each CSV file by its path. `paths` has the path of each image in the data set by its id.
 
-    Raises UserError if a table doesn't match the images or params.yaml, or has invalid values.
+    Raises UserError if a table doesn't match the images or params.yaml, or has invalid values, and as
+    `group_by_folders` does.
     """
     name, unused = find_table(tables, paths, settings)
     if name:
@@ -49,7 +51,8 @@ def label_images(tables: dict[str, bytes], paths: dict[str, str], settings: Data
     parts, folders = folder_split(kept, settings.split_folders, column)
     if parts:
         table["split"] = table.image_id.map(parts)
-    return Labels(table, [*decisions, *unused, *folders], left_out)
+    table, groups = group_by_folders(table, kept, settings.group_folders)
+    return Labels(table, [*decisions, *unused, *folders, *groups], left_out)
 
 
 def read_labels(name: str, data: bytes, image_ids: list[str], settings: DataConfig) -> Labels:

@@ -13,6 +13,7 @@ from naevi.datasets.legend import Legend, to_black_and_white, to_colors
 from naevi.images import MaskValues, Pixels
 
 IN_COLOR = "is in color"
+MAX_COLORS = 8  # of a mask that a message names
 ALPHA_USED = Note("Masks read from their alpha channel", "data.reading.mask_alpha")
 ALPHA_IGNORED = Note("Masks with transparent pixels, whose alpha channel is ignored", "data.reading.mask_alpha")
 
@@ -58,8 +59,8 @@ def read_mask_values(source: Path | bytes, name: str, legend: Legend, reading: R
             notes = notes + ([note] if note else [])
             indices = None if mask is by_alpha else indices
         if mask.problem:
-            remedy = '. Declare colors in data.classes, such as "#ff0000"' * (mask.problem == IN_COLOR)
-            raise ValueError(f"a mask must be gray or have a palette, but this one {mask.problem}{remedy}")
+            colors = _describe_colors(pixels) if mask.problem == IN_COLOR else ""
+            raise ValueError(f"a mask must be gray or have a palette, but this one {mask.problem}{colors}")
         lowest, highest = mask.values.min(), mask.values.max()
         if (lowest < 0 or highest > FULL) and not legend.are_colors:
             raise ValueError(f"mask values must be between 0 and 65535, but these are {lowest} to {highest}")
@@ -93,6 +94,14 @@ def _read_colors(opened: OpenedFile, pixels: NDArray[Any], legend: Legend) -> Ca
         return Candidate(indices, "", _varies(indices), by_index=True)
     problem = IN_COLOR * is_colored or "has floating-point pixels" * (gray.dtype.kind == "f")
     return Candidate(gray, problem, _varies(pixels))
+
+
+def _describe_colors(pixels: Pixels) -> str:
+    """Return the colors of a mask (H, W, 3), the most frequent ones first, and what to do."""
+    colors, numbers = np.unique(to_colors(pixels), return_counts=True)
+    frequent = colors[np.argsort(-numbers, kind="stable")][:MAX_COLORS]
+    named = ", ".join(f'"#{color:06x}"' for color in frequent) + ", …" * (len(colors) > MAX_COLORS)
+    return f": {named}. Declare its colors in data.classes"
 
 
 def _palette_indices(opened: OpenedFile) -> Pixels | None:

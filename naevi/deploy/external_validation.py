@@ -157,6 +157,7 @@ def _validation_config(description: dict[str, Any], settings: PredictorSettings,
             "classes_by_dataset": "none",
             "patterns": {"images": "auto", "masks": "auto"},  # the user names both folders
             "split_folders": "ignore",
+            "group_folders": "ignore",
             "reading": settings.model_dump(include=set(TrainingReading.model_fields)),
             "phantoms": PhantomsConfig.model_construct(),  # type: ignore[call-arg]  # it isn't used
         },

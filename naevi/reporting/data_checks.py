@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from naevi.errors import first_ten
 from naevi.rendering.plots import order_diagnoses
 from naevi.rendering.tables import Table
 from naevi.reporting.formatting import format_percent, format_range
 from naevi.reporting.result import ReportData
-from naevi.splitting import pooled_diagnoses, with_strata
+from naevi.splitting import describe_pooled, with_strata
 
 PH2_CITATION = {
     "text": "T. Mendonça, P. M. Ferreira, J. S. Marques, A. R. S. Marçal, J. Rozeira: PH2 - A dermoscopic image "
@@ -44,7 +43,7 @@ def dataset_table(statistics: dict[str, Any]) -> Table:
 def data_checks(result: ReportData) -> list[str]:
     """Return the checks that passed before anything was trained. If one fails, the pipeline stops."""
     config = result.config
-    checks = ["Every mask has the size of its image and contains only values that data.classes declares."]
+    checks = ["As read, every mask has the size of its image and contains only classes of data.classes."]
     if config.data.source == "ph2":
         checks.insert(0, "Every image and mask matches its SHA-256 pixel hash in data/ph2.csv.")
     if config.preprocess.empty_masks == "refuse":
@@ -62,13 +61,8 @@ def _describe_pooled(result: ReportData) -> list[str]:
     """Return which diagnoses were too rare to be stratified alone, if the images were split at random."""
     if result.curves is None or {"split", "fold"} & set(result.image_table.columns):
         return []
-    folds = result.config.split.folds
-    image_table = with_strata(result.image_table)
-    pooled = pooled_diagnoses(image_table, folds)
-    numbers = image_table.diagnosis.value_counts()
-    named = first_ten(f"{name} ({numbers[name]})" for name in pooled)
-    text = f"Diagnoses with too few images for {folds} folds count as one when folds get the same mix: {named}."
-    return [text] * bool(pooled)
+    text = describe_pooled(with_strata(result.image_table), result.config.split.folds)
+    return [text] * bool(text)
 
 
 def _describe_near_duplicates(result: ReportData) -> str:

@@ -156,20 +156,21 @@ def test_files_that_are_not_images_are_listed(error_message: ErrorMessage) -> No
         ("images", "images/text.jpg", b"hello"),
         ("images", "images/line\nbreak.png", IMAGE),
         ("masks", "masks/red.png", encode([[[255, 0, 0]]])),
+        ("masks", "masks/more.png", encode([[[255, 0, 0]]])),
         ("masks", f"masks/{99 * 'ü'}.png", IMAGE),
     ]
 
     assert error_message(*pair("a"), *pair(98 * "ü"), *unusable).split("\n") == [
-        "5 file(s) can't be used as images or masks:",
+        "6 file(s) can't be used as images or masks:",
         f"  images/scan.DCM is in a format that isn't read. Save it as one of {FORMAT_LIST}, or set data.mismatches to "
         "leave-out.",
         f"  images/text.jpg can't be read as an image: its format is unknown. Save it as {', '.join(FORMATS)}.",
         r"  'images/line\nbreak.png' has an unprintable character in its name. Rename it.",
-        "  masks/red.png can't be read as an image: a mask must be gray or have a palette, but this one is in color. "
-        'Declare colors in data.classes, such as "#ff0000".',
+        "  masks/red.png and 1 other(s) can't be read as an image: a mask must be gray or have a palette, but this one "
+        'is in color: "#ff0000". Declare its colors in data.classes.',
         f"  masks/{99 * 'ü'}.png has a name of more than 200 bytes. Shorten it.",
     ]
-    many = [("images", f"images/{number}.jpg", b"hello") for number in range(11)]
+    many = [("masks", f"masks/{number}.png", encode([[[255, number, 0]]])) for number in range(11)]
     assert len(error_message(*many).split("\n")) == 12
     assert error_message(*many).endswith("\n  …")
 

@@ -79,8 +79,14 @@ def test_a_mask_is_read_as_gray_levels_or_as_palette_indices(
         (
             Image.new("RGB", (2, 2), RED),
             "PNG",
-            "a mask must be gray or have a palette, but this one is in color. Declare colors in data.classes, such as "
-            '"#ff0000"',
+            'a mask must be gray or have a palette, but this one is in color: "#ff0000". Declare its colors in '
+            "data.classes",
+        ),
+        (
+            Image.fromarray(np.array([[[9, 0, 0], [1, 2, 3], *([0, n, 0] for n in range(7)), [9, 0, 0]]], np.uint8)),
+            "PNG",
+            'a mask must be gray or have a palette, but this one is in color: "#090000", "#000000", "#000100", '
+            '"#000200", "#000300", "#000400", "#000500", "#000600", …. Declare its colors in data.classes',
         ),
         (
             Image.new("F", (2, 2), 0.5),

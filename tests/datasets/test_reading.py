@@ -323,8 +323,8 @@ def test_classes_can_be_colors(build: Build) -> None:
 
     assert build(files) == (
         "1 file(s) can't be used as images or masks:\n"
-        "  masks/a.png can't be read as an image: a mask must be gray or have a palette, but this one is in color. "
-        'Declare colors in data.classes, such as "#ff0000".'
+        "  masks/a.png can't be read as an image: a mask must be gray or have a palette, but this one is in color: "
+        '"#000000", "#00ff00", "#ff0000". Declare its colors in data.classes.'
     )
     assert build(files, COLOR_CLASSES) == ""
     assert (mask("a").tolist(), mask("b").tolist()) == ([[0, 2, 1]], [[0, 2, 2]])

@@ -153,7 +153,7 @@ def test_rare_diagnoses_are_named(result: ReportData) -> None:
     images["diagnosis"] = ["common"] * (len(images) - 1) + ["Nevus, NOS"]
     images["group"] = images.image_id
     assert len(images) > folds
-    text = f"Diagnoses with too few images for {folds} folds count as one when folds get the same mix: Nevus, NOS (1)"
+    text = f"Diagnoses too rare for {folds} folds count as one when folds get the same mix: 'Nevus, NOS' (1)."
 
     assert text in render_markdown(replace(result, image_table=images))
     assert text not in render_markdown(replace(result, image_table=images.assign(fold=0)))
