@@ -9,7 +9,7 @@ from naevi.config import DataConfig
 from naevi.datasets.columns import describe_columns, label_columns
 from naevi.datasets.groups import group_by_folders
 from naevi.datasets.label_table import find_table, image_column, match_names, read_table
-from naevi.datasets.layout import PART_NAMES, folder_split, safe_name
+from naevi.datasets.layout import PART_NAMES, folder_split, safe_name, stem
 from naevi.errors import UserError, first_ten
 from naevi.tables import PARTS, Decision
 
@@ -64,9 +64,9 @@ def read_labels(name: str, data: bytes, image_ids: list[str], settings: DataConf
     image = image_column(name, cells, known, settings.columns.image)
     names = match_names(cells[image], known)
     has_image = names.isin(known)
+    unmatched = cells[image][~has_image]
     extra = [
-        value or f"line {line + 2}"
-        for line, value in zip(names.index[~has_image].tolist(), names[~has_image], strict=True)
+        safe_name(value) or f"line {line + 2}" for line, value in zip(unmatched.index.tolist(), unmatched, strict=True)
     ]
     left_out = sorted(known - set(names))
     _check_matches(name, image, extra, left_out, len(known), settings)
@@ -89,9 +89,11 @@ def _check_matches(
 ) -> None:
     """Raise UserError for rows without an image and images without a row, unless params.yaml accepts them."""
     if len(left_out) == number:
+        remedy = "Set data.columns.image to the column that has the image names."
+        if any(image_id.endswith(tuple(f"_{stem(value)}" for value in extra)) for image_id in left_out):
+            remedy = f"Images in different folders have the same name, such as {left_out[0]}, so write their paths."
         raise UserError(
-            f"{name} has no row for any image. Its column {image} has {first_ten(extra) or 'no names'}. "
-            "Set data.columns.image to the column that has the image names."
+            f"{name} has no row for any image. Its column {image} has {first_ten(extra) or 'no names'}. {remedy}"
         )
     if left_out and settings.mismatches == "refuse":
         hint = f", and no image for {first_ten(extra)}" if extra else ""

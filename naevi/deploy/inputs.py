@@ -18,7 +18,7 @@ File = tuple[int, str]  # the position of an image, folder or archive in what th
 def find_files(images: Sequence[Path], is_selected: Callable[[File], bool]) -> Iterator[tuple[File, Path | bytes]]:
     """Yield each selected file with its path, or with its content if it is in an archive."""
     for position, path in enumerate(images):
-        if _is_tree(path):
+        if is_tree(path):
             yield from _find_files_in(path, position, is_selected)
         elif is_selected((position, str(path))):
             yield (position, str(path)), path
@@ -44,19 +44,19 @@ def read_content(source: Path | bytes) -> bytes:
 def name_outputs(images: Sequence[Path], out: Path) -> dict[File, str]:
     """Return the name of the output, without suffix, for each file. Folders are kept, as in patient1/overview.
 
-    In a folder or archive, the name is the path below the deepest folder that has all files. Of images that are named
-    one by one, it is their own name, or if some have the same one, the path below the folder that they share. Files in
-    the output folder `out` are left out.
+    In a folder or archive, the name is the path below it. Of images that are named one by one, it is their own name, or
+    if some have the same one, the path below the folder that they share. Files in the output folder `out` are left out.
 
     Raises UserError if two images would be written to the same file, and if `out` is one of the folders.
     """
-    given = [(position, str(path)) for position, path in enumerate(images) if not _is_tree(path)]
+    given = [(position, str(path)) for position, path in enumerate(images) if not is_tree(path)]
     names = {file: PurePosixPath(Path(file[1]).name).stem for file in given}
     if len(set(map(file_key, names.values()))) < len(given):
         names = _below_shared_folder(given)
     for position, path in enumerate(images):
-        if _is_tree(path):
-            names |= _below_shared_folder([(position, name) for name in _list_files(path, out)])
+        if is_tree(path):
+            for name in _list_files(path, out):
+                names[position, name] = str(PurePosixPath(name.removeprefix(f"{path}/")).with_suffix(""))
     names = {file: safe_name(name) for file, name in names.items()}
     taken: dict[str, str] = {}
     for (_, file_path), name in names.items():
@@ -90,7 +90,8 @@ def _list_files(tree: Path, out: Path) -> list[str]:
     return [name for name in names if written is None or not name.startswith(written)]
 
 
-def _is_tree(path: Path) -> bool:
+def is_tree(path: Path) -> bool:
+    """Return whether a path is a folder or an archive."""
     is_archive = path.name.lower().endswith(archives.ARCHIVE_SUFFIXES) or bool(why_unread(path.name))
     return path.is_dir() or is_archive
 

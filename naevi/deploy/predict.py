@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from naevi.config import ReadingConfig
 from naevi.datasets.decoding import read_new_image
-from naevi.datasets.layout import check_name
+from naevi.datasets.folder import is_picture
+from naevi.datasets.layout import check_name, printable
 from naevi.deploy.coco import COCO_FILE, write_coco
-from naevi.deploy.inputs import File, check_unique, file_key, find_files, name_outputs, read_content
+from naevi.deploy.inputs import File, check_unique, file_key, find_files, is_tree, name_outputs, read_content
 from naevi.deploy.prediction_folder import PredictionFolder, open_record, remove_unfinished
 from naevi.deploy.prediction_record import Record, describe_run
 from naevi.deploy.regions import describe_regions
@@ -49,7 +50,8 @@ def predict_images(
     With `coco`, also write coco.json, see `coco.write_coco`.
 
     `images` are images, folders and archives. Names keep the folders in these, see `inputs.name_outputs`. Files that
-    can't be read as images are skipped with a warning, and listed in skipped.csv.
+    can't be read as images are skipped with a warning, and listed in skipped.csv, unless they are beside images and
+    don't have the suffix of one: these are only counted.
     lesions.csv has a row for each connected region: image, class, lesion (its number), area_px, perimeter_px,
     equivalent_diameter_px (of the circle with the same area), box (left, top, width, height in px), confidence (0..1,
     see `calibration.dice_confidence`).
@@ -73,19 +75,22 @@ def predict_images(
     done = {file: name for name, file in unchanged.items() if name in kept}
     if done:
         logger.info("%d image(s) are already done. %d file(s) are left.", len(done), len(names) - len(done))
-    skipped: list[tuple[str, str]] = []
+    skipped, others = list[tuple[str, str]](), list[str]()
     with PredictionFolder(out, run, record, kept) as folder, _report_interruption(folder):
-        new_images = _read_images(images, names, done, segmenter.reading, skipped)
+        new_images = _read_images(images, names, done, segmenter.reading, skipped, others)
         predictions = _predict_batches(segmenter, new_images)
         for image, probability in progress(predictions, total=None, label="predict", unit="images"):
             mask = segmenter.mask(probability)
             contents = _to_png(mask), to_jpeg(draw_overlay(image.pixels, mask, mask), lines=True)
             folder.add(image.name, image.sha256, contents, describe_regions(mask, probability, segmenter.names))
-        unread = {path for path, _ in skipped}
+        unread = {path for path, _ in skipped} | set(others)
         in_order = sorted(names, key=lambda file: file[0])
         paths = {names[file]: file[1] for file in in_order if file[1] not in unread}
         more = {COCO_FILE: partial(write_coco, out=out, paths=paths, names=segmenter.names)} if coco else {}
         folder.finish(paths, skipped, more)
+    if others:
+        logger.info("Other files, not used: %d (%s).", len(others), first_ten(map(printable, others)))
+    logger.info("Masks and overlays of %d image(s) are in %s.", len(paths), out)
     return [path for path, _ in skipped]
 
 
@@ -112,10 +117,12 @@ def _read_images(
     done: Mapping[File, str],
     reading: ReadingConfig,
     skipped: list[tuple[str, str]],
+    others: list[str],
 ) -> Iterator[NewImage]:
     """Yield each image that isn't done; add path and reason of unreadable files to `skipped`, with a warning.
 
-    Archives may have very many of them, so not more than MAX_WARNINGS are named.
+    Archives may have very many of them, so not more than MAX_WARNINGS are named. In folders and archives, unreadable
+    files that don't have the suffix of a picture are added to `others` instead.
     """
     taken = {file_key(name): path for (_, path), name in done.items()}
     # A file that isn't in the list is newer than it.
@@ -126,6 +133,9 @@ def _read_images(
             content = read_content(source)
             pixels = read_new_image(content, path, reading).pixels
         except UserError as error:
+            if PurePosixPath(path).suffix and not is_picture(path) and is_tree(images[file[0]]):
+                others.append(path)
+                continue
             skipped.append((path, str(error)))
             if len(skipped) <= MAX_WARNINGS:
                 logger.warning("skipped: %s", error)

@@ -237,7 +237,7 @@ def test_tables_that_do_not_fit_are_an_error(
 def test_inconsistent_rows_are_counted(settings: DataConfig) -> None:
     """Rows for nothing, an image without a row, a row twice, and two rows that differ."""
     accepting = settings.model_copy(update={"mismatches": "leave-out", "repeated_rows": "first"})
-    text = b"image_id,dx,age\na,x,1\nz,x,1\nb,x,1\na.png,x,2\n,y,3\nb,y,1\n"
+    text = b"image_id,dx,age\na,x,1\np2/z.png,x,1\nb,x,1\na.png,x,2\n,y,3\nb,y,1\n"
 
     labels = read_labels("labels.csv", text, [*"abc"], accepting)
 
@@ -246,7 +246,7 @@ def test_inconsistent_rows_are_counted(settings: DataConfig) -> None:
     assert labels.decisions[3:] == [
         Decision("Equal rows of labels.csv for one image, merged", ["a"], "data.repeated_rows"),
         Decision("Rows of labels.csv after the first for an image, ignored", ["b"], "data.repeated_rows"),
-        Decision("Rows of labels.csv without an image, ignored", ["z", "line 6"], "data.extra_rows"),
+        Decision("Rows of labels.csv without an image, ignored", ["p2/z.png", "line 6"], "data.extra_rows"),
         Decision("Images without a row in labels.csv, left out", ["c"], "data.mismatches"),
     ]
 
@@ -292,6 +292,19 @@ def test_a_table_names_equal_names_in_two_parts_by_their_folders(settings: DataC
         "diagnosis": ["y", "x"],
         "split": ["test", "train"],
     }
+
+
+def test_names_without_their_folders_are_an_error_that_says_so(settings: DataConfig) -> None:
+    several = {"p1_1": "p1/1.png", "p2_1": "p2/1.png"}
+
+    with pytest.raises(UserError) as error:
+        label_images({"labels.csv": b"image,dx\n1.png,x\n"}, several, settings)
+    assert str(error.value) == (
+        "labels.csv has no row for any image. Its column image has 1.png. Images in different folders have the same "
+        "name, such as p1_1, so write their paths."
+    )
+    labels = label_images({"labels.csv": b"image,dx\np1/1.png,x\np2/1.png,y\n"}, several, settings)
+    assert labels.table.diagnosis.tolist() == ["x", "y"]
 
 
 NO_ID = (

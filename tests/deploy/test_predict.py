@@ -131,19 +131,31 @@ def test_names_that_some_file_systems_take_for_one_are_refused(
 
 
 def test_a_text_beside_an_image_with_its_name_is_no_other_image(
-    tmp_path: Path, segmenter: Segmenter, image: Path
+    tmp_path: Path, segmenter: Segmenter, image: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     shutil.copyfile(image, folder / "a.png")
     (folder / "a.json").touch()
 
-    assert predict_images(segmenter, [folder], tmp_path / "out", force=False) == [str(folder / "a.json")]
+    caplog.set_level("INFO")
+
+    assert predict_images(segmenter, [folder], tmp_path / "out", force=False) == []
+
+    assert caplog.messages == [
+        f"Other files, not used: 1 ({folder / 'a.json'}).",
+        f"Masks and overlays of 1 image(s) are in {tmp_path / 'out'}.",
+    ]
     assert (tmp_path / "out/masks/a.png").exists()
+    assert not (tmp_path / "out/skipped.csv").exists()
+    assert predict_images(segmenter, [folder / "a.json"], tmp_path / "named", force=False) == [str(folder / "a.json")]
 
 
 def test_folders_are_kept_in_names(tmp_path: Path, segmenter: Segmenter, image: Path) -> None:
-    """Patients have a folder each, with images of the same names. An archive is like a folder."""
+    """Patients have a folder each, with images of the same names. An archive is like a folder.
+
+    Names are below what is named, so that more files in other folders don't change them.
+    """
     content = image.read_bytes()
     for name in ("p1/overview.png", "p1/dermoscope/1.png", "p2/overview.png"):
         path = tmp_path / "clinic/images" / name
@@ -155,7 +167,7 @@ def test_folders_are_kept_in_names(tmp_path: Path, segmenter: Segmenter, image: 
 
     assert predict_images(segmenter, [tmp_path / "clinic", tmp_path / "more.zip"], tmp_path / "out", force=False) == []
 
-    names = ["a/x", "b/x", "p1/dermoscope/1", "p1/overview", "p2/overview"]
+    names = ["a/x", "b/x", "images/p1/dermoscope/1", "images/p1/overview", "images/p2/overview"]
     for folder, suffix in (("masks", "png"), ("overlays", "jpg")):
         found = (path for path in (tmp_path / "out" / folder).rglob("*") if path.is_file())
         expected = [f"{name}.{suffix}" for name in names]
@@ -207,7 +219,7 @@ def test_of_very_many_unreadable_files_only_some_are_named(
     folder = tmp_path / "texts"
     folder.mkdir()
     for number in range(130):
-        (folder / f"{number}.txt").touch()
+        (folder / f"{number}.jpg").touch()
 
     assert len(predict_images(segmenter, [folder], tmp_path / "out", force=False)) == 130
 

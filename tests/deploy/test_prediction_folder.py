@@ -46,7 +46,7 @@ def clinic(tmp_path: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         pixels = random.integers(0, 256, (30 + index, 40, 3), np.uint8)
         Image.fromarray(pixels).save(file, format="PNG" if file.suffix == ".png" else "JPEG")
-    (clinic / "p1/letter.txt").write_text("Dear colleague")
+    (clinic / "p1/letter.jpg").write_text("Dear colleague")
     return clinic
 
 
@@ -75,7 +75,7 @@ def test_interrupted_at_any_step_it_comes_to_the_same_bytes(tmp_path: Path, pred
     assert codes == {"whole": "1", "SIGINT": "130", "SIGTERM": "-15"}  # 1 because of the letter
     assert content(tmp_path / "interrupted") == whole
     assert sorted(name for name in whole if name.endswith(".png")) == [
-        "masks/c.png",
+        "masks/in/c.png",
         "masks/p1/a.png",
         "masks/p1/b.png",
         "masks/p2/A.png",
@@ -99,7 +99,7 @@ def test_what_is_done_is_not_predicted_again(
     assert before.items() <= after.items()
     assert len(after) == len(before) + 2
     assert "3 image(s) are already done. 2 file(s) are left." in caplog.messages
-    assert [Path(path).name for path in skipped] == ["letter.txt"]
+    assert [Path(path).name for path in skipped] == ["letter.jpg"]
     assert read_csv(tmp_path / "out" / "skipped.csv").file.tolist() == skipped
     predict_images(segmenter, [clinic], tmp_path / "at once", force=False)
     assert content(tmp_path / "out") == content(tmp_path / "at once")
