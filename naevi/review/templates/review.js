@@ -34,7 +34,7 @@ function show(index) {
   const copy = images[current].querySelector('.view').cloneNode(true), image = copy.querySelector('img');
   view.style.setProperty('--fit', `calc((100vh - 9rem) * ${image.getAttribute('width')} / ${image.getAttribute('height')})`);
   view.replaceChildren(copy);
-  document.getElementById('large-text').textContent = images[current].querySelector('.caption').textContent;
+  document.getElementById('large-text').textContent = images[current].querySelector('.caption').innerText;
   if (!dialog.open) dialog.showModal();
 }
 function step(by) {
