@@ -131,8 +131,8 @@ def results_table(workspace: Workspace) -> str:
     same = [row for row in rows if labels[row.name] == labels[DEFAULT]]
     cells = [[row.name + MARK * (not row.has_record), *_scores(row.metrics)] for row in same]
     others = [
-        f"{row.name}{MARK * (not row.has_record)} ({labels[row.name]}, Dice {row.metrics['dice']['mean']:.4f}, "
-        f"{row.metrics['images']} images)"
+        f"{row.name}{MARK * (not row.has_record)} ({f'{labels[row.name]}, ' * (labels[row.name] != row.name)}"
+        f"Dice {row.metrics['dice']['mean']:.4f}, {row.metrics['images']} images)"
         for row in rows
         if row not in same
     ]
