@@ -269,12 +269,13 @@ def predicted(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.slow
 def test_masks_are_those_of_the_cross_validation(small_repository: Path, predicted: tuple[Path, str]) -> None:
     out, _ = predicted
-    masks = sorted((out / "masks").iterdir())
+    masks = sorted((out / "masks").rglob("*.png"))
 
     assert len(masks) == 10
     for file in masks:
         assert file.read_bytes() == (small_repository / HERE.predictions / file.name).read_bytes()
-        with Image.open(out / "overlays" / f"{file.stem}.jpg") as overlay:
+        overlay_file = out / "overlays" / file.relative_to(out / "masks").with_suffix(".jpg")
+        with Image.open(overlay_file) as overlay:
             assert overlay.size == (96, 64)
 
 
