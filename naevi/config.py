@@ -1,7 +1,7 @@
 """The schema of params.yaml, and the functions that read a file and check it against the schema.
 
 The schema is in one module so that it can be read as a whole. It has no defaults, because DVC can't track a value that
-params.yaml doesn't show. It takes two thirds of this module. The functions below it stay here because they and the
+params.yaml doesn't show. It takes four fifths of this module. The functions below it stay here because they and the
 validators word the messages together, and because an edit of a message must not make a stage run again: no stage
 depends on this module, but all depend on `files.py`.
 """

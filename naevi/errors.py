@@ -48,6 +48,11 @@ def first_ten(names: Iterable[str]) -> str:
     return ", ".join(map(shorten, names[:10])) + ", …" * (len(names) > 10)
 
 
+def list_problems(head: str, lines: list[str]) -> str:
+    """Return a message with up to ten lines below its head, and an ellipsis if there are more."""
+    return "\n  ".join([head, *lines[:10], *["…"] * (len(lines) > 10)])
+
+
 def visible(text: str) -> str:
     """Return text for a terminal: characters that could control it, such as those of a file name, become escapes."""
     return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)

@@ -37,6 +37,16 @@ HTML_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)", re.IGNOREC
 logger = logging.getLogger(__name__)
 
 
+def is_archive(name: str) -> bool:
+    """Return whether a file is an archive by its name."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def name_inside(source: Path, name: str) -> str:
+    """Return the path of a file below `source`, for a name that `find_files` yields."""
+    return name.removeprefix(f"{source}/")
+
+
 def read_files(source: Path, is_selected: NameFilter) -> Files:
     """Yield name and content of each selected file as `find_files` does. Raises UserError as `read_bytes` does, too."""
     for name, file in find_files(source, is_selected):
@@ -59,7 +69,7 @@ def find_files(source: Path, is_selected: NameFilter) -> Iterator[tuple[str, Pat
     for path in _walk(source):
         if HIDDEN.search(path.relative_to(source).as_posix()):
             continue
-        if path.name.lower().endswith(ARCHIVE_SUFFIXES):
+        if is_archive(path.name):
             yield from _read_inner_archive(path, is_selected)
         elif is_selected(str(path)):
             yield str(path), path

@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
-from unicodedata import normalize
 
 import numpy as np
 from PIL import Image
 
 from naevi.config import DataConfig, mask_number
 from naevi.datasets.coco_format import CocoFile, Id, Segmentation, draw_outline, has_outline, parse_coco
-from naevi.datasets.layout import safe_name
+from naevi.datasets.layout import file_key, safe_name, shared_start
+from naevi.datasets.legend import to_rgb
 from naevi.errors import UserError, first_ten, shorten
 from naevi.images import MAX_PIXELS
 from naevi.tables import Decision
@@ -103,7 +103,7 @@ def _list_images(coco: dict[str, CocoFile], pictures: Sequence[str]) -> list[_Li
 
 
 def _file_key(path: str) -> str:
-    return normalize("NFC", PurePosixPath(path.replace("\\", "/")).name).casefold()
+    return file_key(PurePosixPath(path.replace("\\", "/")).name)
 
 
 def _find_picture(file_name: str, coco_name: str, by_name: dict[str, list[str]]) -> str:
@@ -120,7 +120,7 @@ def _find_picture(file_name: str, coco_name: str, by_name: dict[str, list[str]])
     def fit(path: str) -> tuple[int, bool, int]:
         folders = PurePosixPath(path).parts[:-1]
         named = any(folder.casefold() in home.stem.casefold().split("_") for folder in folders)
-        return _shared(wanted, folders[::-1]), named, _shared(home.parts[:-1], folders)
+        return shared_start([wanted, folders[::-1]]), named, shared_start([home.parts[:-1], folders])
 
     fits = {path: fit(path) for path in candidates}
     highest = max(fits.values(), default=None)
@@ -131,12 +131,6 @@ def _find_picture(file_name: str, coco_name: str, by_name: dict[str, list[str]])
             "its file_name."
         )
     return best[0] if best else ""
-
-
-def _shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return how many items two sequences share at their beginning."""
-    different = (index for index, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1])
-    return next(different, min(len(first), len(second)))
 
 
 def _has_outlines(item: _Listed) -> bool:
@@ -189,7 +183,7 @@ def _draw_masks(
             mask[area] = values[category]
         if overlaps:
             overlapping.append(safe_name(item.mask))
-        pixels = np.stack([mask >> 16, mask >> 8 & 255, mask & 255], axis=-1).astype(np.uint8) if are_colors else mask
+        pixels = to_rgb(mask).astype(np.uint8) if are_colors else mask
         content = io.BytesIO()
         Image.fromarray(pixels).save(content, format="PNG", compress_level=1)
         yield item.mask, content.getvalue()

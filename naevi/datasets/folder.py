@@ -26,7 +26,7 @@ from naevi.datasets.mask_names import assign_masks
 from naevi.datasets.mask_values import ALPHA_USED
 from naevi.datasets.matching import Matching
 from naevi.datasets.pairs import empty_mask, match_orientation, match_pairs, resize_masks
-from naevi.errors import UserError, first_ten
+from naevi.errors import UserError, first_ten, list_problems
 from naevi.files import write_json
 from naevi.images import IMAGE_SUFFIXES, READING_FILE
 from naevi.tables import Decision
@@ -100,7 +100,8 @@ def _check_files(found: Files) -> None:
     if found.duplicates:
         raise UserError(f"Each image and each mask must be one file. Keep one of {first_ten(found.duplicates)}.")
     if found.unusable:
-        raise UserError(f"{len(found.unusable)} file(s) can't be used as images or masks:{_lines(found.unusable)}")
+        head = f"{len(found.unusable)} file(s) can't be used as images or masks:"
+        raise UserError(list_problems(head, _lines(found.unusable)))
     if not found.images:
         raise UserError(
             "No images were found. Put them into a folder images/, and their masks into a folder masks/ beside it, "
@@ -108,16 +109,15 @@ def _check_files(found: Files) -> None:
         )
 
 
-def _lines(unusable: list[tuple[str, str]]) -> str:
+def _lines(unusable: list[tuple[str, str]]) -> list[str]:
     """Return a line for each problem and the files that have it. `unusable` has name and message of each file."""
     files: dict[str, list[str]] = {}
     for name, message in unusable:
         start = name if message.startswith(name) else ""
         files.setdefault(message.removeprefix(start), []).append(start)
-    lines = [
+    return [
         names[0] + f" and {len(names) - 1} other(s)" * (len(names) > 1) + problem for problem, names in files.items()
     ]
-    return "".join(f"\n  {line}" for line in lines[:10] + ["…"] * (len(lines) > 10))
 
 
 def _rename(converted: dict[Key, Converted], ids: dict[Key, str]) -> dict[str, Converted]:

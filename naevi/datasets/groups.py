@@ -1,12 +1,11 @@
 """Groups of images by their folders, such as a folder for each patient."""
 
 import re
-from itertools import takewhile
 from pathlib import PurePosixPath
 
 import pandas as pd
 
-from naevi.datasets.layout import PART_NAMES, safe_name
+from naevi.datasets.layout import PART_NAMES, safe_name, shared_start
 from naevi.datasets.matching import IMAGES
 from naevi.errors import UserError
 from naevi.tables import GIVEN_SPLIT, Decision
@@ -40,8 +39,14 @@ def group_by_folders(
     if not named:
         raise UserError(f"{PARAMETER} is use, but all images are in one folder. Set it to ignore.")
     labels = labels.copy()
-    labels.insert(2, "group", folders.map(safe_name).where(folders != "", "only " + labels.image_id))
+    labels.insert(2, "group", folders.map(safe_name).where(folders != "", own_groups(labels.image_id)))
     return labels, [Decision(USED, named, PARAMETER)]
+
+
+def own_groups(image_ids: pd.Series) -> pd.Series:
+    """Return a group of its own for each image, for images that have none."""
+    groups: pd.Series = "only " + image_ids
+    return groups
 
 
 def _distinct_folders(paths: dict[str, str]) -> dict[str, str]:
@@ -54,5 +59,5 @@ def _distinct_folders(paths: dict[str, str]) -> dict[str, str]:
         )
         for image_id, path in paths.items()
     }
-    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*folders.values(), strict=False)))
+    shared = shared_start(folders.values())
     return {image_id: "/".join(parts[shared:]) for image_id, parts in folders.items()}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from naevi.config import DataConfig
 from naevi.datasets.columns import describe_columns, label_columns
-from naevi.datasets.groups import group_by_folders
+from naevi.datasets.groups import group_by_folders, own_groups
 from naevi.datasets.label_table import find_table, image_column, match_names, read_table
 from naevi.datasets.layout import PART_NAMES, folder_split, safe_name, stem
 from naevi.errors import UserError, first_ten
@@ -130,7 +130,7 @@ def _fill_groups(name: str, table: pd.DataFrame) -> list[Decision]:
         return []
     table["group"] = table.group.map(safe_name)
     empty = table.group == ""
-    table["group"] = table.group.mask(empty, "only " + table.image_id)
+    table["group"] = table.group.mask(empty, own_groups(table.image_id))
     ids = table.image_id[empty].tolist()
     return [Decision(f"Images without a group in {name}, each in its own", ids, "data.columns.group")]
 

@@ -10,7 +10,8 @@ How `folder` uses this module and `labels`:
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
@@ -45,6 +46,16 @@ def safe_name(name: str) -> str:
 def printable(name: str) -> str:
     """Return the name of a file for a table, or its repr if it isn't printable or not UTF-8."""
     return safe_name(name) if name.isprintable() else repr(name)
+
+
+def file_key(name: str) -> str:
+    """Return a name as file systems see it that don't tell upper and lower case, or forms of an umlaut, apart."""
+    return normalize("NFC", name).casefold()
+
+
+def shared_start(sequences: Collection[Sequence[str]]) -> int:
+    """Return how many items all sequences share at their beginning, such as folders of paths."""
+    return sum(1 for _ in takewhile(lambda items: len(set(items)) == 1, zip(*sequences, strict=False)))
 
 
 def stem(path: str) -> str:

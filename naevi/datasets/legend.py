@@ -50,7 +50,7 @@ class Legend(NamedTuple):
 
     def describe(self, value: int) -> str:
         """Return a value as params.yaml has it."""
-        return f"#{value:06x}" if self.are_colors else str(value)
+        return color_code(value) if self.are_colors else str(value)
 
 
 def read_legend(data: DataConfig) -> Legend:
@@ -87,6 +87,16 @@ def to_colors(pixels: Pixels) -> NDArray[np.uint32]:
     return colors
 
 
+def to_rgb(colors: NDArray[Any]) -> NDArray[Any]:
+    """Return red, green and blue of colors 0xRRGGBB, (..., 3)."""
+    return np.stack([colors >> 16, colors >> 8 & 255, colors & 255], axis=-1)
+
+
+def color_code(color: int) -> str:
+    """Return a color 0xRRGGBB as params.yaml has it."""
+    return f"#{color:06x}"
+
+
 def to_black_and_white(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return the brightest channel of an image (H, W, C) as gray levels (H, W) in BLACK..WHITE, uint16.
 
@@ -114,4 +124,4 @@ def _distinct(mask_values: MaskValues) -> tuple[MaskValues, NDArray[np.int64]]:
 def _coordinates(values: NDArray[Any], are_colors: bool) -> NDArray[np.int64]:
     """Return numbers whose distances are those of values, (N, 3) for colors and (N, 1) for gray levels."""
     numbers = values.astype(np.int64)
-    return np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255] if are_colors else [numbers], axis=-1)
+    return to_rgb(numbers) if are_colors else numbers[..., np.newaxis]

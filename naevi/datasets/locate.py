@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from naevi.datasets.archives import ARCHIVE_SUFFIXES, HTML_PAGE, read_head
+from naevi.datasets.archives import ARCHIVE_SUFFIXES, HTML_PAGE, is_archive, read_head
 from naevi.datasets.download import DOWNLOAD_ADVICE, PARTIAL_SUFFIX, download_file
 from naevi.datasets.members import HIDDEN
 from naevi.errors import UserError, first_ten
@@ -86,7 +86,7 @@ def find_source(workspace: Workspace, addresses: Sequence[str], missing: str) ->
         return found[0]
     external = workspace.external_data
     if found := _public_data_sets(external):
-        only_one = len(found) == 1 and (found[0].is_dir() or found[0].name.lower().endswith(ARCHIVE_SUFFIXES))
+        only_one = len(found) == 1 and (found[0].is_dir() or is_archive(found[0].name))
         return found[0] if only_one else external
     for address in addresses:
         try:

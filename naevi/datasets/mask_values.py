@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.decoding import Note, OpenedFile, open_file, set_orientation
 from naevi.datasets.depth import FULL, color_and_alpha
-from naevi.datasets.legend import Legend, to_black_and_white, to_colors
+from naevi.datasets.legend import Legend, color_code, to_black_and_white, to_colors
 from naevi.images import MaskValues, Pixels
 
 IN_COLOR = "is in color"
@@ -100,7 +100,7 @@ def _describe_colors(pixels: Pixels) -> str:
     """Return the colors of a mask (H, W, 3), the most frequent ones first, and what to do."""
     colors, numbers = np.unique(to_colors(pixels), return_counts=True)
     frequent = colors[np.argsort(-numbers, kind="stable")][:MAX_COLORS]
-    named = ", ".join(f'"#{color:06x}"' for color in frequent) + ", …" * (len(colors) > MAX_COLORS)
+    named = ", ".join(f'"{color_code(color)}"' for color in frequent) + ", …" * (len(colors) > MAX_COLORS)
     return f": {named}. Declare its colors in data.classes"
 
 

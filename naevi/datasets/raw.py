@@ -9,13 +9,14 @@ images/<id>.jpg.
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from naevi.config import DataConfig, PhantomsConfig
-from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files, read_files
+from naevi.datasets.archives import is_archive, list_files, name_inside, read_files
 from naevi.datasets.coco import is_json, read_annotations
 from naevi.datasets.folder import import_folder, is_picture, is_table
 from naevi.datasets.layout import printable
@@ -25,7 +26,7 @@ from naevi.datasets.ph2 import NO_PH2, PH2_ADDRESSES, import_ph2, is_ph2_file, i
 from naevi.datasets.several import Labeled, clashing_archives, read_data_sets, separate_data_sets
 from naevi.datasets.synthetic import synthetic_image
 from naevi.datasets.unread_archives import why_unread
-from naevi.errors import UserError, first_ten
+from naevi.errors import UserError, first_ten, list_problems
 from naevi.files import atomic_folder, write_csv
 from naevi.images import write_image, write_mask
 from naevi.progress import progress
@@ -82,9 +83,7 @@ def write_data_set(source: Path, folder: Path, data: DataConfig) -> Labeled:
 
     If it looks like several data sets, although data.datasets is one, an error or a decision says so.
     """
-
-    def inside(name: str) -> str:
-        return name.removeprefix(f"{source}/")  # the source itself may be in a folder named images or test
+    inside = partial(name_inside, source)  # the source itself may be in a folder named images or test
 
     def read(selected: Container[str]) -> Iterator[tuple[str, bytes]]:
         files = _read_with_progress(source, lambda name: inside(name) in selected)
@@ -140,11 +139,11 @@ def match_images_and_masks(paths: list[str], data: DataConfig, annotated: Mappin
 def _refuse_archives(names: Iterable[str]) -> None:
     """Raise UserError if some of the files that aren't used are archives, because these may have images in them."""
     nested = "is an archive inside another one. Unpack the outer one and use the folder instead."
-    reasons = {name: why_unread(name) or nested * name.lower().endswith(ARCHIVE_SUFFIXES) for name in names}
+    reasons = {name: why_unread(name) or nested * is_archive(name) for name in names}
     lines = [f"{printable(name)} {reason}" for name, reason in reasons.items() if reason]
     if lines:
         head = f"{len(lines)} archive(s) can't be read. To leave them out, set data.mismatches to leave-out."
-        raise UserError("\n  ".join([head, *lines[:10], *["…"] * (len(lines) > 10)]))
+        raise UserError(list_problems(head, lines))
 
 
 def _as_csv(name: str, content: bytes) -> bytes:

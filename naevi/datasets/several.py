@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from naevi.config import DataConfig
-from naevi.datasets.archives import ARCHIVE_SUFFIXES, list_files
+from naevi.datasets.archives import ARCHIVE_SUFFIXES, is_archive, list_files
 from naevi.datasets.folder import is_picture, is_table
+from naevi.datasets.groups import own_groups
 from naevi.datasets.layout import PART_NAMES, check_name, printable
 from naevi.datasets.matching import Matching, match_pictures
 from naevi.datasets.members import HIDDEN
@@ -141,7 +142,7 @@ def clashing_archives(source: Path) -> list[str]:
 
 
 def _is_archive(path: Path) -> bool:
-    return path.is_file() and ARCHIVE_ENDING.search(path.name) is not None
+    return path.is_file() and is_archive(path.name)
 
 
 def _count_paired(matching: Matching) -> int:
@@ -195,7 +196,7 @@ def _join_labels(labels: dict[str, pd.DataFrame]) -> pd.DataFrame:
         )
     joined = pd.concat(labels.values(), ignore_index=True)
     if "group" in joined:
-        joined["group"] = joined.group.fillna("only " + joined.image_id)
+        joined["group"] = joined.group.fillna(own_groups(joined.image_id))
     return joined.sort_values("image_id", ignore_index=True)
 
 

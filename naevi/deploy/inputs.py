@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from unicodedata import normalize
 
 from naevi.datasets import archives
-from naevi.datasets.layout import safe_name
+from naevi.datasets.layout import file_key, safe_name
 from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, describe_file_error, shorten
 from naevi.files import read_bytes
@@ -56,7 +55,7 @@ def name_outputs(images: Sequence[Path], out: Path) -> dict[File, str]:
     for position, path in enumerate(images):
         if is_tree(path):
             for name in _list_files(path, out):
-                names[position, name] = str(PurePosixPath(name.removeprefix(f"{path}/")).with_suffix(""))
+                names[position, name] = str(PurePosixPath(archives.name_inside(path, name)).with_suffix(""))
     names = {file: safe_name(name) for file, name in names.items()}
     taken: dict[str, str] = {}
     for (_, file_path), name in names.items():
@@ -76,11 +75,6 @@ def check_unique(taken: dict[str, str], path: str, name: str) -> None:
     taken[key] = path
 
 
-def file_key(name: str) -> str:
-    """Return a name as file systems see it that don't tell upper and lower case, or forms of an umlaut, apart."""
-    return normalize("NFC", name).casefold()
-
-
 def _list_files(tree: Path, out: Path) -> list[str]:
     """Return the files of a folder or archive, except those of the output folder."""
     names, folder, inner = archives.list_files(tree), tree.resolve(), out.resolve()
@@ -92,8 +86,7 @@ def _list_files(tree: Path, out: Path) -> list[str]:
 
 def is_tree(path: Path) -> bool:
     """Return whether a path is a folder or an archive."""
-    is_archive = path.name.lower().endswith(archives.ARCHIVE_SUFFIXES) or bool(why_unread(path.name))
-    return path.is_dir() or is_archive
+    return path.is_dir() or archives.is_archive(path.name) or bool(why_unread(path.name))
 
 
 def _below_shared_folder(files: list[File]) -> dict[File, str]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from naevi.config import ReadingConfig
 from naevi.datasets.decoding import read_new_image
 from naevi.datasets.folder import is_picture
-from naevi.datasets.layout import check_name, printable
+from naevi.datasets.layout import check_name, file_key, printable
 from naevi.deploy.coco import COCO_FILE, write_coco
-from naevi.deploy.inputs import File, check_unique, file_key, find_files, is_tree, name_outputs, read_content
+from naevi.deploy.inputs import File, check_unique, find_files, is_tree, name_outputs, read_content
 from naevi.deploy.prediction_folder import PredictionFolder, open_record, remove_unfinished
 from naevi.deploy.prediction_record import Record, describe_run
 from naevi.deploy.regions import describe_regions

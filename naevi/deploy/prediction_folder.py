@@ -16,9 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from naevi.datasets.layout import safe_name
+from naevi.datasets.layout import file_key, safe_name
 from naevi.datasets.members import HIDDEN
-from naevi.deploy.inputs import file_key
 from naevi.deploy.prediction_record import RECORD, RUN, Record, read_record
 from naevi.digests import file_digest
 from naevi.errors import UserError, check_output, first_ten, visible

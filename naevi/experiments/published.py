@@ -134,7 +134,7 @@ def results_table(workspace: Workspace) -> str:
         f"{row.name}{MARK * (not row.has_record)} ({f'{labels[row.name]}, ' * (labels[row.name] != row.name)}"
         f"Dice {row.metrics['dice']['mean']:.4f}, {row.metrics['images']} images)"
         for row in rows
-        if row not in same
+        if labels[row.name] != labels[DEFAULT]
     ]
     table = compact_markdown_table(Table(TABLE_HEAD, cells)) + "\n"
     elsewhere = f"\nResults on other data sets: {', '.join(others)}.\n" if others else ""

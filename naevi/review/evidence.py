@@ -46,13 +46,18 @@ def mask_evidence(images: Pixels, log_odds: LogOdds, masks: Masks, square: NDArr
     lengths and areas are in px of images of SIDE px.
     """
 
-    def block(start: int) -> pd.DataFrame:
-        rows = slice(start, start + BLOCK)
+    def describe(rows: slice) -> pd.DataFrame:
         fits = _fits(log_odds[rows], masks[rows], square[rows])
         return fits.assign(**_contrasts(images[rows], masks[rows], fits))
 
+    return in_blocks(describe, len(masks))
+
+
+def in_blocks(describe: Callable[[slice], pd.DataFrame], number: int) -> pd.DataFrame:
+    """Return the rows of `number` images. `describe` returns those of BLOCK images, several blocks at the same time."""
+    blocks = [slice(start, start + BLOCK) for start in range(0, number, BLOCK)]
     with ThreadPoolExecutor(cores()) as pool:
-        return pd.concat(pool.map(block, range(0, len(masks), BLOCK)), ignore_index=True)
+        return pd.concat(pool.map(describe, blocks), ignore_index=True)
 
 
 def _contrasts(images: Pixels, masks: Masks, fits: pd.DataFrame) -> dict[str, Numbers]:

@@ -1,14 +1,11 @@
 """Find the image whose mask was probably swapped with this one: each of the two masks fits the other image better."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from naevi.preprocessing.parallel import cores
 from naevi.review.edges import Masks
-from naevi.review.evidence import BLOCK, SOFT, LogOdds
+from naevi.review.evidence import SOFT, LogOdds, in_blocks
 from naevi.review.pixels import SIDE
 
 MAX_CANDIDATES = 3000  # images with which a swap is considered, so that time grows only linearly
@@ -36,12 +33,10 @@ class Swaps:
         With `owners`, each mask belongs to that image, which has this image's mask instead. `partner` is an index.
         """
 
-        def block(start: int) -> pd.DataFrame:
-            rows = slice(start, start + BLOCK)
+        def describe(rows: slice) -> pd.DataFrame:
             return self._evidence(images[rows], _halved(masks[rows]), None if owners is None else owners[rows])
 
-        with ThreadPoolExecutor(cores()) as pool:
-            return pd.concat(pool.map(block, range(0, len(images), BLOCK)), ignore_index=True)
+        return in_blocks(describe, len(images))
 
     def _evidence(self, images: NDArray[np.int64], masks: Masks, owners: NDArray[np.int64] | None) -> pd.DataFrame:
         others, rows = self.candidates, np.arange(len(images))
