@@ -90,9 +90,10 @@ demo-ui: setup
 unlock: setup
 	naevi unlock
 
+# make repro JOBS=2 trains two models at the same time.
 repro: unlock
 	@echo "From the archive to the report: 20 to 30 minutes on 2 cores. Stages that are up to date are skipped."
-	dvc repro
+	$(if $(JOBS),naevi repro --jobs $(JOBS),dvc repro)
 	dvc repro --single-item --force track
 
 # Not through DVC, which would add error messages of its own. MLflow opens even if the result can't be recorded.

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from naevi.datasets.synthetic import synthetic_image
-from naevi.images import raw_image, read_image, read_mask
+from naevi.images.folders import stored_image, stored_mask
+from naevi.tables import read_labels
 from naevi.workspace import current_workspace
 
 
@@ -21,10 +22,11 @@ def main() -> None:
     workspace = current_workspace()
     synthetic = (synthetic_image(index, height=288, width=384, seed=7) for index in range(200))
     print(f"200 synthetic images: {mean_dice((sample.image, sample.mask) for sample in synthetic):.3f}")
-    masks = sorted((workspace.raw / "masks").glob("*.png"))
-    if masks:
-        pairs = ((read_image(raw_image(workspace.raw, mask.stem)), read_mask(mask)) for mask in masks)
-        print(f"{len(masks)} in {workspace.raw}: {mean_dice(pairs):.3f}")
+    if workspace.raw.exists():
+        ids = read_labels(workspace).image_id
+        images, masks = workspace.raw / "images", workspace.raw / "masks"
+        pairs = ((stored_image(images, image_id), stored_mask(masks, image_id)) for image_id in ids)
+        print(f"{len(ids)} in {workspace.raw}: {mean_dice(pairs):.3f}")
 
 
 def mean_dice(pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:

@@ -27,7 +27,8 @@ from PIL import Image
 
 from naevi.config import load_config
 from naevi.files import read_csv, write_csv
-from naevi.images import Pixels, raw_image, read_image, read_mask, resize_mask, write_image, write_mask
+from naevi.images.files import Pixels, resize_mask, write_image, write_mask
+from naevi.images.folders import stored_image, stored_mask
 from naevi.preprocessing.prepare import prepare
 from naevi.review.places import page_order
 from naevi.review.suspicion import image_checks
@@ -71,17 +72,13 @@ def plant(raw: Path, out: Path, kinds: tuple[str, ...], number: int, seed: int, 
         labels = labels.iloc[sorted(rng.permutation(len(labels))[:sample])]
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True)
-        for image_id in labels.image_id:
-            source = raw_image(raw, image_id) if folder == "images" else raw / folder / f"{image_id}.png"
-            (out / folder / source.name).symlink_to(source.resolve())
+    for image_id in labels.image_id:
+        _write(out, image_id, *_read(raw, image_id))
     ids = rng.permutation(labels.image_id.to_numpy()).tolist()
     chosen = {kind: [ids.pop() for _ in range(number)] for kind in kinds}
     for kind, names in chosen.items():
         for image_id, image, mask in _changed(kind, names, raw, rng):
-            raw_image(out, image_id).unlink(missing_ok=True)
-            write_image(out / "images" / f"{image_id}.png", image)
-            (out / "masks" / f"{image_id}.png").unlink(missing_ok=True)
-            write_mask(out / "masks" / f"{image_id}.png", mask)
+            _write(out, image_id, image, mask)
     copies = labels[labels.image_id.isin(chosen.get("copied", []))]
     write_csv(out / "labels.csv", pd.concat([labels, copies.assign(image_id="copy-of-" + copies.image_id)]))
     return pd.DataFrame(
@@ -106,7 +103,12 @@ def _changed(kind: str, names: list[str], raw: Path, rng: Generator) -> Iterator
 
 
 def _read(raw: Path, name: str) -> tuple[Pixels, Pixels]:
-    return read_image(raw_image(raw, name)), read_mask(raw / "masks" / f"{name}.png")
+    return stored_image(raw / "images", name), stored_mask(raw / "masks", name)
+
+
+def _write(raw: Path, name: str, image: Pixels, mask: Pixels) -> None:
+    write_image(raw / "images" / f"{name}.png", image)
+    write_mask(raw / "masks" / f"{name}.png", mask)
 
 
 def _fitted(mask: Pixels, shape: tuple[int, ...]) -> Pixels:

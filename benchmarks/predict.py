@@ -16,7 +16,7 @@ from pathlib import Path
 from naevi.config import load_config
 from naevi.datasets.synthetic import synthetic_image
 from naevi.deploy.predict import predict_images
-from naevi.images import write_image
+from naevi.images.files import write_image
 from naevi.inference.segmenter import Segmenter
 from naevi.models.build import create_network
 from naevi.models.device import resolve_compute_settings
@@ -42,7 +42,7 @@ def main() -> None:
             write_image(images / f"{index}.png", synthetic_image(index, height=574, width=765, seed=7).image)
         for flips, turns in ((False, False), (True, False), (True, True)):
             settings = config.evaluate.model_copy(update={"flips": flips, "turns": turns})
-            model = Segmenter(network, ["skin", "lesion"], size, settings, compute)
+            model = Segmenter(images, network, ["skin", "lesion"], size, settings, compute)
             print(f"| {(4 if flips else 1) * (2 if turns else 1)} | {speed(model, images):.1f} |")
 
 

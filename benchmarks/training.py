@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from naevi.config import Config, load_config
 from naevi.dataset import PreparedImages
 from naevi.datasets.synthetic import synthetic_image
-from naevi.images import resize_image, resize_mask
+from naevi.images.files import resize_image, resize_mask
 from naevi.models.build import create_network
 from naevi.models.device import ComputeSettings, resolve_compute_settings
 from naevi.models.prediction import scale_pixels

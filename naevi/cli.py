@@ -162,6 +162,19 @@ def export(model: str, out: Path, force: bool) -> None:
     export_model(_model_folder(model), out, force=force)
 
 
+@command("naevi repro --jobs 2")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Models to train at the same time.")
+def repro(jobs: int) -> None:
+    """Run the stages that are out of date, as `dvc repro` does.
+
+    With --jobs, several models are trained at the same time, each with its share of the processors and on one of the
+    GPUs. After an interruption, the same command goes on where it stopped.
+    """
+    from naevi.experiments import parallel_training
+
+    parallel_training.repro(require_workspace(), jobs)
+
+
 @command("naevi demo")
 def demo() -> None:
     """Run the whole pipeline on synthetic images, in .demo/."""

@@ -10,8 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from naevi.images import VOID, Pixels, read_image, read_mask
+from naevi.images.files import VOID, Pixels
+from naevi.images.folders import stored_image, stored_mask
 from naevi.models.prediction import scale_pixels
+from naevi.parallel.processes import cores
 
 # More bytes of images are mapped from a nameless file in the folder that TMPDIR names, and only batches are copied to
 # the device. 10,000 images of 256 px fit.
@@ -43,14 +45,14 @@ class PreparedImages:
 
 def load_images(prepared: Path, ids: list[str], *, classes: int, device: str) -> PreparedImages:
     """Return the prepared images and masks with these ids, which have one size."""
-    height, width = read_mask(prepared / "masks" / f"{ids[0]}.png").shape
+    height, width = stored_mask(prepared / "masks", ids[0]).shape
     images, masks = _allocate(len(ids), height, width, 3), _allocate(len(ids), height, width)
 
     def read(row: int) -> None:
-        images[row] = read_image(prepared / "images" / f"{ids[row]}.png")
-        masks[row] = read_mask(prepared / "masks" / f"{ids[row]}.png")
+        images[row] = stored_image(prepared / "images", ids[row])
+        masks[row] = stored_mask(prepared / "masks", ids[row])
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         list(threads.map(read, range(len(ids))))
     channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels_last in memory, the fastest layout
     location = device if images.nbytes <= MAX_RESIDENT_BYTES else "cpu"

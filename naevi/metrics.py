@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from naevi.images import VOID
+from naevi.images.files import VOID
 
 OVERLAP_SCORES = ["dice", "iou", "sensitivity", "specificity", "precision", "threshold_jaccard", "area_error"]
 FAILURE_IOU = 0.65  # ISIC 2018 counted a lower IoU as 0, because people agree better than that

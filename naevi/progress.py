@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -15,18 +15,40 @@ QUIET_SECONDS = 30.0
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], *, total: int | None, label: str, unit: str, scale: int = 1) -> Iterator[T]:
-    """Yield the items and show on stderr how many are done. Each item counts as `scale` units."""
+def progress(
+    items: Iterable[T],
+    *,
+    total: int | None,
+    label: str,
+    unit: str,
+    scale: int = 1,
+    size: Callable[[T], int] | None = None,
+) -> Iterator[T]:
+    """Yield the items and show on stderr how much is done, and how long the rest takes if `total` is known.
+
+    Each item counts as `scale` units, or as many as `size` returns for it. Then `total` is in units.
+    """
+    total = total and total * scale
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=label, unit=f" {unit}", unit_scale=scale)
+        with tqdm(total=total, desc=label, unit=f" {unit}") as bar:
+            for item in items:
+                yield item
+                bar.update(size(item) if size else scale)
         return
-    last = time.monotonic()
-    for done, item in enumerate(items, start=1):
+    done, start = 0, time.monotonic()
+    last = start
+    for item in items:
         yield item
-        if time.monotonic() - last > QUIET_SECONDS:
-            last = time.monotonic()
-            number = f"{done * scale} of {total * scale}" if total else f"{done * scale}"
-            print(f"{label}: {number} {unit}", file=sys.stderr, flush=True)
+        done += size(item) if size else scale
+        now = time.monotonic()
+        if now - last > QUIET_SECONDS:
+            last = now
+            left = f" of {total} {unit}, {_minutes((now - start) / done * (total - done))}" if total else f" {unit}"
+            print(f"{label}: {done}{left}", file=sys.stderr, flush=True)
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min left" if seconds > 60 else "less than a minute left"
 
 
 def setup_logging() -> None:

@@ -26,7 +26,7 @@ class Workspace:
         self.ph2_manifest = root / "data/ph2.csv"  # pixel hashes of PH2, in git
         self.raw = (
             root / "data/raw"
-        )  # images/ (see images.raw_image), masks/<id>.png (class indices), labels.csv, native size
+        )  # images/ (see images.folders), masks/<id>.png (class indices), labels.csv, native size
         self.reading_decisions = self.raw / "decisions.csv"  # decisions about files that can be read in several ways
         self.prepared = root / "data/prepared"  # the same at the training size, with the image table
         self.image_table = self.prepared / "lesions.csv"

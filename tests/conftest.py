@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from naevi.config import Config, parse_config
 from naevi.datasets.raw import build_raw
 from naevi.files import read_yaml
-from naevi.images import Pixels, pixel_sha256
+from naevi.images.files import Pixels, pixel_sha256
 from naevi.preprocessing.checks import check_data
 from naevi.preprocessing.prepare import prepare
 from naevi.splitting import assign_parts

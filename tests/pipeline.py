@@ -38,9 +38,9 @@ SETTINGS = [
 STAGES = ["download", "preprocess", "split", "train@0", "train@1", "train@all", "evaluate", "report", "track"]
 
 
-def make(folder: Path) -> None:
-    """The repository, with nothing run yet."""
-    make_demo(Workspace(ROOT), folder, SETTINGS)
+def make(folder: Path, *parameters: str) -> None:
+    """The repository, with nothing run yet, and with other parameters than SETTINGS if they are given."""
+    make_demo(Workspace(ROOT), folder, [*SETTINGS, *parameters])
 
 
 def copy(repository: Path, folder: Path) -> Path:

@@ -26,7 +26,7 @@ from naevi.datasets.synthetic import synthetic_image
 from naevi.deploy.predict import predict_images
 from naevi.errors import UserError
 from naevi.files import write_csv
-from naevi.images import read_mask
+from naevi.images.files import read_mask
 from naevi.inference.segmenter import load_segmenter
 from naevi.preprocessing.prepare import prepare
 from naevi.splitting import assign_parts

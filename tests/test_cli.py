@@ -20,6 +20,7 @@ COMMANDS = dict(cli.main.commands)
 USE_MODELS = ["predict", "cutout", "validate", "export"]
 NEED_REPOSITORY = {
     "demo": [],
+    "repro": [],
     "compare": ["a", "b"],
     "publish": ["name"],
     "update-readme": [],

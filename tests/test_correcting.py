@@ -17,7 +17,7 @@ from naevi.cli import main
 from naevi.config import Config
 from naevi.datasets.synthetic import synthetic_image
 from naevi.experiments.demo import set_parameters
-from naevi.images import read_mask, write_image
+from naevi.images.files import read_mask, write_image
 from stages import download
 from tests import pipeline
 from tests.deploy.predictors import write_predictor

@@ -10,7 +10,7 @@ import torch
 
 from naevi import dataset
 from naevi.dataset import load_images
-from naevi.images import read_image, read_mask
+from naevi.images.files import read_image, read_mask
 from naevi.models.prediction import scale_pixels
 
 

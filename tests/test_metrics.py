@@ -6,7 +6,7 @@ import torch
 from monai.metrics import compute_dice, compute_iou
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
-from naevi.images import VOID
+from naevi.images.files import VOID
 from naevi.metrics import OVERLAP_SCORES, confusion_counts, overlap_scores
 
 NAN = float("nan")

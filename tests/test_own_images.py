@@ -19,7 +19,8 @@ from naevi.dataset import load_images
 from naevi.datasets.synthetic import synthetic_image
 from naevi.deploy.cutout import composite
 from naevi.experiments.demo import set_parameters
-from naevi.images import raw_image, read_image, read_mask
+from naevi.images.files import read_image, read_mask
+from naevi.images.folders import stored_image
 from naevi.models.storage import load_model
 from naevi.record import read_scores
 from tests import pipeline
@@ -171,7 +172,7 @@ def test_a_cutout_is_over_the_other_image(repository: Path, photographs: Path) -
         network = load_model(repository / HERE.model("all"), device="cpu").network
         probability = sum(network(small.flip(axes) / 255).softmax(dim=1).flip(axes) for axes in mirrors) / 4
     foreground = torch.nn.functional.interpolate(1 - probability[:, :1], size=(64, 96), mode="bilinear")[0, 0].numpy()
-    image = read_image(raw_image(repository / HERE.raw, "003"))
+    image = stored_image(repository / HERE.raw / "images", "003")
     expected = composite(image, foreground, np.full((64, 96, 3), (0, 0, 255), np.uint8))
     cut = np.asarray(Image.open(repository / "cut.png")).astype(int)
     assert cut.shape == (64, 96, 3)

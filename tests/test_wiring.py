@@ -23,9 +23,9 @@ from tests.helpers import HERE, ROOT
 PIPELINE = read_yaml(ROOT / HERE.pipeline)
 STAGES = list(PIPELINE["stages"])
 
-# These can't change a result: parameters and paths are declared as params and outs, the others only print. So an edit
-# there must not retrain.
-HARMLESS = {"config", "added_parameters", "workspace", "errors", "progress"}
+# These can't change a result: parameters and paths are declared as params and outs, the others only print or decide
+# where code runs. So an edit there must not retrain.
+HARMLESS = {"config", "added_parameters", "workspace", "errors", "progress", "parallel"}
 # Training logs to MLflow and takes nothing from it.
 LOGGED_TO = {("train", "tracking")}
 # Modules whose results depend on the versions of libraries, or that show them.
@@ -221,7 +221,7 @@ def test_dvc_yaml_lists_packages_instead_of_files() -> None:
     lines = [dep for stage in PIPELINE["stages"].values() for dep in stage["deps"] if is_code(dep)]
 
     assert len([dep for dep in lines if dep != "requirements.lock"]) <= 60
-    assert len({package(module) for module in MODULES} - set(MODULES)) == 13
+    assert len({package(module) for module in MODULES} - set(MODULES)) == 15
     assert len([module for module in MODULES if module == package(module)]) <= 15
 
 

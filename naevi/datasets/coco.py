@@ -17,7 +17,7 @@ from naevi.datasets.coco_format import CocoFile, Id, Segmentation, draw_outline,
 from naevi.datasets.layout import file_key, safe_name, shared_start
 from naevi.datasets.legend import to_rgb
 from naevi.errors import UserError, first_ten, shorten
-from naevi.images import MAX_PIXELS
+from naevi.images.files import MAX_PIXELS
 from naevi.tables import Decision
 
 OVERLAPPING = "Images with overlapping annotations of different classes, where the later one in the file counts"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from naevi.datasets.decoding import MAX_SIDE_PX
 from naevi.errors import UserError, shorten
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 
 MIN_COORDINATES = 6  # of a polygon with an area
 

@@ -13,7 +13,7 @@ from naevi.datasets.layout import Key, check_name, part_of, safe_name, stem
 from naevi.datasets.legend import Legend, class_index, read_legend
 from naevi.datasets.mask_values import read_mask_values
 from naevi.errors import UserError
-from naevi.images import FORMATS, VOID, kept_suffix, write_image, write_mask
+from naevi.images.files import FORMATS, VOID, kept_suffix, write_image, write_mask
 
 SOURCE_SUFFIX = ".source"  # of copies of files that are read again when the range of all images is known
 INDICES_SUFFIX = ".indices"  # of masks read by palette indices, until it is known whether gray levels fit all masks

@@ -18,7 +18,7 @@ from naevi.config import ReadingConfig
 from naevi.datasets.depth import FULL, Deep, color_and_alpha, highest_value, read_deep, scale_to_8_bits
 from naevi.datasets.orientation import UPRIGHT, orientation_tag, turn, turn_back
 from naevi.errors import UserError
-from naevi.images import MAX_PIXELS, Pixels, open_image
+from naevi.images.files import MAX_PIXELS, Pixels, open_image
 
 MAX_SIDE_PX = 2**15 - 1  # MONAI computes distances with 16 bits, and a JPEG has at most 65,500 px
 MAX_PAGES = 100  # of a TIFF that are searched for one that isn't a smaller copy. Each costs time to open

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 
-from naevi.images import HEIF, Pixels, open_image
+from naevi.images.files import HEIF, Pixels, open_image
 
 Deep = NDArray[Any]  # (H, W, C) of uint16, int32 or float32; C is 1 (gray), 2 (gray, alpha), 3 or 4 (with alpha)
 White = float | Literal["auto"]

@@ -28,7 +28,7 @@ from naevi.datasets.matching import Matching
 from naevi.datasets.pairs import empty_mask, match_orientation, match_pairs, resize_masks
 from naevi.errors import UserError, first_ten, list_problems
 from naevi.files import write_json
-from naevi.images import IMAGE_SUFFIXES, READING_FILE
+from naevi.images.files import IMAGE_SUFFIXES, READING_FILE
 from naevi.tables import Decision
 
 ROLES = ("images", "masks")
@@ -53,7 +53,7 @@ def import_folder(
     read: ReadImage = read_image,
     matching: Matching | None = None,
 ) -> tuple[pd.DataFrame, list[Decision]]:
-    """Write folder/images/ (see `images.raw_image`), folder/masks/<id>.png (class indices), and reading.json.
+    """Write folder/images/, folder/masks/<id>.png (class indices), and reading.json. See `images.folders`.
 
     Each file is given by its role (images, masks or labels), name and content. One file at a time is in memory. An
     image id is its name in `matching`, or the file name without its suffix, see `layout.unique_ids`. `read` reads an

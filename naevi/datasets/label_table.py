@@ -13,7 +13,7 @@ from naevi.config import DataConfig
 from naevi.datasets.columns import IMAGE_NAMES, named_like, required
 from naevi.datasets.layout import part_of, safe_name
 from naevi.errors import UserError, describe_error, first_ten
-from naevi.images import IMAGE_SUFFIXES
+from naevi.images.files import IMAGE_SUFFIXES
 from naevi.tables import Decision
 
 IMAGE_SUFFIX = re.compile(f"({'|'.join(map(re.escape, IMAGE_SUFFIXES))})$", re.IGNORECASE)

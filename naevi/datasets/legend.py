@@ -11,7 +11,7 @@ from naevi.config import DataConfig
 from naevi.datasets.depth import FULL
 from naevi.datasets.layout import stem
 from naevi.errors import UserError
-from naevi.images import MaskValues, Pixels, undeclared_values, values_to_classes
+from naevi.images.files import MaskValues, Pixels, undeclared_values, values_to_classes
 
 BLACK, WHITE = 0, 255
 

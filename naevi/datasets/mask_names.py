@@ -10,7 +10,7 @@ from naevi.datasets.conversion import Converted, Files, delete_png
 from naevi.datasets.decoding import Note
 from naevi.datasets.layout import Key, safe_name
 from naevi.errors import UserError, first_ten
-from naevi.images import VOID, Pixels, is_foreground, read_mask, write_mask
+from naevi.images.files import VOID, Pixels, is_foreground, read_mask, write_mask
 
 JOINED = Note("Images with several masks, which are joined", "data.masks.several")
 OVERLAPPING = Note(

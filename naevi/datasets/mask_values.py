@@ -10,7 +10,7 @@ from naevi.config import ReadingConfig
 from naevi.datasets.decoding import Note, OpenedFile, open_file, set_orientation
 from naevi.datasets.depth import FULL, color_and_alpha
 from naevi.datasets.legend import Legend, color_code, to_black_and_white, to_colors
-from naevi.images import MaskValues, Pixels
+from naevi.images.files import MaskValues, Pixels
 
 IN_COLOR = "is in color"
 MAX_COLORS = 8  # of a mask that a message names

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from PIL.ExifTags import Base
 
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 
 UPRIGHT = 1
 # The change that a viewer makes to the stored pixels, by tag. Each undoes itself, except that 6 and 8 undo each other.

@@ -12,7 +12,7 @@ from naevi.datasets.decoding import Note
 from naevi.datasets.labels import describe_unmatched
 from naevi.datasets.orientation import better_outline, turn, turn_back
 from naevi.errors import UserError, first_ten
-from naevi.images import read_image, read_mask, write_mask
+from naevi.images.files import read_image, read_mask, write_mask
 from naevi.tables import Decision
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width

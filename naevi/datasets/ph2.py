@@ -21,7 +21,7 @@ from naevi.config import ReadingConfig
 from naevi.datasets.decoding import read_image
 from naevi.datasets.depth import FULL
 from naevi.errors import UserError, describe_error, first_ten
-from naevi.images import IMAGE_SUFFIXES, Pixels, pixel_sha256, write_image, write_mask
+from naevi.images.files import IMAGE_SUFFIXES, Pixels, pixel_sha256, write_image, write_mask
 from naevi.workspace import Workspace
 
 # The archive of the authors, and a public copy. Neither could be tested during development.

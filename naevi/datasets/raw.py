@@ -3,7 +3,7 @@
 images/<id>.png and masks/<id>.png (class indices, 0 for the background) at native size, labels.csv (image_id,
 diagnosis and, for a user's own images, dataset, group, split or fold), and decisions.csv (decisions about files that
 can be read in several ways). Own images also have reading.json, which says how prediction must read new images. Own
-JPEG, PNG and WebP files are kept unchanged if `images.read_image` reads them as `datasets.decoding` does:
+JPEG, PNG and WebP files are kept unchanged if `images.files.read_image` reads them as `datasets.decoding` does:
 images/<id>.jpg.
 """
 
@@ -28,7 +28,8 @@ from naevi.datasets.synthetic import synthetic_image
 from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, first_ten, list_problems
 from naevi.files import atomic_folder, write_csv
-from naevi.images import write_image, write_mask
+from naevi.images.files import write_image, write_mask
+from naevi.images.folders import pack_images
 from naevi.progress import progress
 from naevi.tables import Decision, decision_table, describe_decisions, write_decisions
 from naevi.workspace import Workspace
@@ -58,6 +59,8 @@ def fill_raw(workspace: Workspace, write: Callable[[Path], Labeled]) -> None:
         for subfolder in ("images", "masks"):
             (folder / subfolder).mkdir()
         labels, decisions = write(folder)
+        for subfolder in ("images", "masks"):
+            pack_images(folder / subfolder)
         write_csv(folder / "labels.csv", labels)
         write_decisions(folder / workspace.reading_decisions.name, decisions)
     for sentence in describe_decisions(decision_table(decisions)):

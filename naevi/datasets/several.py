@@ -24,7 +24,7 @@ from naevi.datasets.members import HIDDEN
 from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, first_ten
 from naevi.files import read_json, write_json
-from naevi.images import READING_FILE
+from naevi.images.files import READING_FILE
 from naevi.tables import GIVEN_SPLIT, Decision
 
 NAME = re.compile(r"\w[\w .-]{0,49}")  # like data.name

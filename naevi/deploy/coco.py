@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from naevi.deploy.regions import label_regions
 from naevi.errors import first_ten
-from naevi.images import Pixels, read_mask
+from naevi.images.files import Pixels, read_mask
 
 COCO_FILE = "coco.json"
 # Ways to draw a polygon: sigma of a Gaussian filter, which takes away the steps of pixels, and tolerance of `simplify`,

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from naevi.datasets.decoding import read_image, read_new_image
 from naevi.errors import check_inputs, check_output
 from naevi.files import atomic_file, read_bytes
-from naevi.images import Pixels, write_image
+from naevi.images.files import Pixels, write_image
 from naevi.inference.segmenter import Segmenter
 
 

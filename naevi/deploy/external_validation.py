@@ -28,9 +28,10 @@ from naevi.datasets.folder import import_folder
 from naevi.datasets.raw import fill_raw
 from naevi.errors import UserError, check_inputs, check_output, shorten
 from naevi.evaluation.outputs import write_outputs
-from naevi.evaluation.scoring import per_image_table, score_images
+from naevi.evaluation.scoring import Part, per_image_table, score_images
 from naevi.evaluation.summary import summarize
 from naevi.files import atomic_folder, parse_yaml, read_bytes
+from naevi.images.folders import pack_images
 from naevi.inference.predictor import PredictorSettings, TrainingReading, read_predict_settings
 from naevi.inference.segmenter import Segmenter, open_segmenter
 from naevi.models.device import resolve_compute_settings
@@ -132,7 +133,8 @@ def _score(
     image_table = prepared.image_table
     write_checks(workspace, prepared, check_data(workspace, prepared, config.preprocess), suspicions=None)
     with atomic_folder(workspace.predictions) as predictions:
-        scores = score_images(segmenter, workspace, image_table.image_id.tolist(), keep=predictions)
+        (scores,) = score_images(workspace, [Part(segmenter, image_table.image_id.tolist(), keep=predictions)])
+        pack_images(predictions)
     test = scores._replace(rows=per_image_table(scores.rows.assign(fold=description["item"]), image_table))
     write_outputs(workspace, test, summarize(test.rows, test.pixels, config.evaluate), config.data.names())
     publish_report(workspace, config, [description], curves=None)

@@ -9,7 +9,7 @@ from naevi.datasets.layout import file_key, safe_name
 from naevi.datasets.unread_archives import why_unread
 from naevi.errors import UserError, describe_file_error, shorten
 from naevi.files import read_bytes
-from naevi.images import IMAGE_SUFFIXES
+from naevi.images.files import IMAGE_SUFFIXES
 
 File = tuple[int, str]  # the position of an image, folder or archive in what the user named, and a path
 

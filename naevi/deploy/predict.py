@@ -3,11 +3,12 @@
 import hashlib
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,23 +24,33 @@ from naevi.deploy.prediction_record import Record, describe_run
 from naevi.deploy.regions import describe_regions
 from naevi.errors import UserError, check_inputs, describe_file_error, first_ten
 from naevi.files import MIB
-from naevi.images import Pixels, write_mask
-from naevi.inference.segmenter import BATCH_SIZE, Segmenter
+from naevi.images.files import Pixels, write_mask
+from naevi.inference.segmenter import BATCH_SIZE, Segmenter, with_one_thread
+from naevi.parallel.workers import parallel_map
 from naevi.progress import progress
 from naevi.rendering.overlays import draw_overlay, to_jpeg
 
 MAX_WARNINGS = 100
-BATCH_BYTES = 64 * MIB  # of pixels. Probabilities and overlays need several times that
+BATCH_BYTES = 64 * MIB  # of files, and of pixels. Probabilities and overlays need several times that
 
 logger = logging.getLogger(__name__)
 
 
-class NewImage(NamedTuple):
-    """An image to predict."""
+class NewFile(NamedTuple):
+    """A file that may be an image to predict."""
 
     name: str  # of its mask, without suffix
+    path: str
+    content: bytes | str  # or why it can't be read
+    in_tree: bool  # whether it is in a folder or archive that was named
+
+
+class Prediction(NamedTuple):
+    """What `PredictionFolder.add` writes for an image."""
+
     sha256: str  # of its file
-    pixels: Pixels
+    contents: tuple[bytes, bytes]  # mask and overlay
+    regions: list[dict[str, Any]]
 
 
 def predict_images(
@@ -65,6 +76,7 @@ def predict_images(
     some file systems don't tell them apart. All this is checked before anything is written.
     """
     check_inputs(images)
+    segmenter = with_one_thread(segmenter)
     run = describe_run(segmenter)
     record = open_record(out, run, force=force)
     names = name_outputs(images, out)
@@ -76,13 +88,18 @@ def predict_images(
     if done:
         logger.info("%d image(s) are already done. %d file(s) are left.", len(done), len(names) - len(done))
     skipped, others = list[tuple[str, str]](), list[str]()
+    taken = {file_key(name): path for (_, path), name in done.items()}
     with PredictionFolder(out, run, record, kept) as folder, _report_interruption(folder):
-        new_images = _read_images(images, names, done, segmenter.reading, skipped, others)
-        predictions = _predict_batches(segmenter, new_images)
-        for image, probability in progress(predictions, total=None, label="predict", unit="images"):
-            mask = segmenter.mask(probability)
-            contents = _to_png(mask), to_jpeg(draw_overlay(image.pixels, mask, mask), lines=True)
-            folder.add(image.name, image.sha256, contents, describe_regions(mask, probability, segmenter.names))
+        batches = _batches(_read_files(images, names, done))
+        predictions = chain.from_iterable(parallel_map(partial(_predict_files, segmenter), batches))
+        for file, prediction in progress(predictions, total=None, label="predict", unit="images"):
+            if isinstance(prediction, Prediction):
+                check_unique(taken, file.path, file.name)  # again, because files with other suffixes can be images, too
+                folder.add(file.name, *prediction)
+            elif PurePosixPath(file.path).suffix and not is_picture(file.path) and file.in_tree:
+                others.append(file.path)
+            else:
+                _skip(file.path, prediction, skipped)
         unread = {path for path, _ in skipped} | set(others)
         in_order = sorted(names, key=lambda file: file[0])
         paths = {names[file]: file[1] for file in in_order if file[1] not in unread}
@@ -111,57 +128,71 @@ def _find_unchanged(images: Sequence[Path], names: Mapping[File, str], record: R
     return unchanged
 
 
-def _read_images(
-    images: Sequence[Path],
-    names: Mapping[File, str],
-    done: Mapping[File, str],
-    reading: ReadingConfig,
-    skipped: list[tuple[str, str]],
-    others: list[str],
-) -> Iterator[NewImage]:
-    """Yield each image that isn't done; add path and reason of unreadable files to `skipped`, with a warning.
-
-    Archives may have very many of them, so not more than MAX_WARNINGS are named. In folders and archives, unreadable
-    files that don't have the suffix of a picture are added to `others` instead.
-    """
-    taken = {file_key(name): path for (_, path), name in done.items()}
-    # A file that isn't in the list is newer than it.
+def _read_files(images: Sequence[Path], names: Mapping[File, str], done: Mapping[File, str]) -> Iterator[NewFile]:
+    """Yield each file that isn't done. A file that isn't in `names` is newer than that list."""
     for file, source in find_files(images, lambda file: file in names and file not in done):
-        path, name = file[1], names[file]
+        position, path = file
         try:
-            check_name(path, f"{PurePosixPath(name).name}.png")
-            content = read_content(source)
-            pixels = read_new_image(content, path, reading).pixels
+            content: bytes | str = read_content(source)
         except UserError as error:
-            if PurePosixPath(path).suffix and not is_picture(path) and is_tree(images[file[0]]):
-                others.append(path)
-                continue
-            skipped.append((path, str(error)))
-            if len(skipped) <= MAX_WARNINGS:
-                logger.warning("skipped: %s", error)
-            continue
-        check_unique(taken, path, name)  # again, because files with other suffixes can be images, too
-        yield NewImage(name, hashlib.sha256(content).hexdigest(), pixels)
+            content = str(error)
+        yield NewFile(names[file], path, content, in_tree=is_tree(images[position]))
 
 
-def _predict_batches(
-    segmenter: Segmenter, images: Iterator[NewImage]
-) -> Iterator[tuple[NewImage, NDArray[np.float32]]]:
-    """Yield each image with its probability."""
-    for batch in _batches(images):
-        yield from zip(batch, segmenter.probabilities([image.pixels for image in batch]), strict=True)
-
-
-def _batches(images: Iterator[NewImage]) -> Iterator[list[NewImage]]:
-    """Yield BATCH_SIZE images at a time, or fewer if they are large. A prediction doesn't depend on its batch."""
-    batch: list[NewImage] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == BATCH_SIZE or sum(image.pixels.size for image in batch) > BATCH_BYTES:
+def _batches(files: Iterable[NewFile]) -> Iterator[list[NewFile]]:
+    """Yield BATCH_SIZE files at a time, or fewer if they are large."""
+    batch: list[NewFile] = []
+    for file in files:
+        batch.append(file)
+        if len(batch) == BATCH_SIZE or sum(len(file.content) for file in batch) > BATCH_BYTES:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+def _predict_files(segmenter: Segmenter, files: list[NewFile]) -> list[tuple[NewFile, Prediction | str]]:
+    """Return the prediction for each file, or why it can't be read. The content of the files is left out."""
+    found: dict[str, Prediction | str] = {}
+    waiting: list[tuple[NewFile, Pixels]] = []
+
+    def predict() -> None:
+        probabilities = segmenter.probabilities([pixels for _, pixels in waiting]) if waiting else []
+        for (file, pixels), probability in zip(waiting, probabilities, strict=True):
+            found[file.path] = _describe(segmenter, file, pixels, probability)
+        waiting.clear()
+
+    for file in files:
+        try:
+            waiting.append((file, _decode(file, segmenter.reading)))
+        except UserError as error:
+            found[file.path] = str(error)
+        if sum(pixels.size for _, pixels in waiting) > BATCH_BYTES:
+            predict()
+    predict()
+    return [(file._replace(content=b""), found[file.path]) for file in files]
+
+
+def _decode(file: NewFile, reading: ReadingConfig) -> Pixels:
+    if isinstance(file.content, str):
+        raise UserError(file.content)
+    check_name(file.path, f"{PurePosixPath(file.name).name}.png")
+    return read_new_image(file.content, file.path, reading).pixels
+
+
+def _describe(segmenter: Segmenter, file: NewFile, pixels: Pixels, probability: NDArray[np.float32]) -> Prediction:
+    mask = segmenter.mask(probability)
+    contents = _to_png(mask), to_jpeg(draw_overlay(pixels, mask, mask), lines=True)
+    assert isinstance(file.content, bytes)
+    sha256 = hashlib.sha256(file.content).hexdigest()
+    return Prediction(sha256, contents, describe_regions(mask, probability, segmenter.names))
+
+
+def _skip(path: str, reason: str, skipped: list[tuple[str, str]]) -> None:
+    """Add a file to `skipped`, with a warning. Archives may have very many, so not more than MAX_WARNINGS are named."""
+    skipped.append((path, reason))
+    if len(skipped) <= MAX_WARNINGS:
+        logger.warning("skipped: %s", reason)
 
 
 def _to_png(mask: Pixels) -> bytes:

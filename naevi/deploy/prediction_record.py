@@ -14,7 +14,6 @@ from naevi.config import PredictConfig
 from naevi.digests import file_digest
 from naevi.errors import UserError, describe_error
 from naevi.inference.segmenter import Segmenter
-from naevi.models.storage import weights_digest
 from naevi.provenance import PACKAGES, digest
 
 RECORD = "predictions.jsonl"
@@ -83,7 +82,7 @@ def describe_run(segmenter: Segmenter) -> dict[str, Any]:
     """Return everything except the images that determines the bytes of predictions. Its keys are those of RUN."""
     code = Path(__file__).parents[1]
     return {
-        "weights": weights_digest(segmenter.network),
+        "weights": segmenter.weights,
         "classes": segmenter.names,
         "size": segmenter.size,
         "settings": segmenter.settings.model_dump(include=set(PredictConfig.model_fields)),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from naevi.evaluation.calibration import dice_confidence
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 
 
 def describe_regions(mask: Pixels, probability: NDArray[np.float32], names: list[str]) -> list[dict[str, Any]]:

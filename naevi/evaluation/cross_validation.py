@@ -7,12 +7,12 @@ import pandas as pd
 
 from naevi.config import Config
 from naevi.dataset import image_ids
-from naevi.evaluation.scoring import ImageScores, concatenate_scores, per_image_table, score_images
+from naevi.evaluation.scoring import ImageScores, Part, concatenate_scores, per_image_table, score_images
 from naevi.files import atomic_folder
+from naevi.images.folders import pack_images
 from naevi.inference.segmenter import open_segmenter
 from naevi.models.device import resolve_compute_settings
 from naevi.models.storage import HISTORY
-from naevi.progress import progress
 from naevi.tables import read_history
 from naevi.workspace import Workspace
 
@@ -45,18 +45,26 @@ def cross_validate(
     The rows have the columns of per_image.csv. Validation images have no surface distances.
     """
     compute = resolve_compute_settings(config.runtime)
-    scores: dict[str, list[ImageScores]] = {"test": [], "val": []}
     folds = config.folds()
     with atomic_folder(workspace.predictions) as predictions:
-        for fold in progress(folds, total=len(folds), label="evaluate", unit="folds"):
+        parts = []
+        for fold in folds:
             segmenter = open_segmenter(workspace.model(str(fold)), config.evaluate, compute)
-            for part, scores_of_part in scores.items():
-                ids = image_ids(split, str(fold), part)
-                keep = predictions if part == "test" else None
-                rows, pixels = score_images(segmenter, workspace, ids, keep=keep)
-                scores_of_part.append(ImageScores(rows.assign(fold=fold), pixels))
-    test, validation = map(concatenate_scores, scores.values())
+            parts += [
+                Part(segmenter, image_ids(split, str(fold), "test"), keep=predictions),
+                Part(segmenter, image_ids(split, str(fold), "val"), keep=None),
+            ]
+        scores = score_images(workspace, parts)
+        pack_images(predictions)
+    test, validation = (_concatenate_folds(folds, of_part) for of_part in (scores[::2], scores[1::2]))
     return test._replace(rows=per_image_table(test.rows, image_table)), per_image_table(validation.rows, image_table)
+
+
+def _concatenate_folds(folds: list[int], scores: list[ImageScores]) -> ImageScores:
+    """Return the scores of all folds together, with a column `fold`."""
+    return concatenate_scores(
+        [of_fold._replace(rows=of_fold.rows.assign(fold=fold)) for fold, of_fold in zip(folds, scores, strict=True)]
+    )
 
 
 def learning_curves(workspace: Workspace, config: Config) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Predict images and score them at their own size."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +13,26 @@ from naevi.dataset import load_images
 from naevi.evaluation.calibration import Counts, brier_score, count_by_probability, dice_confidence
 from naevi.evaluation.summary import ALL_SCORES
 from naevi.evaluation.surface_distance import SURFACE_SCORES, surface_distances
-from naevi.images import VOID, read_mask, write_mask
+from naevi.images.files import VOID, write_mask
+from naevi.images.folders import stored_mask
 from naevi.inference.postprocessing import resize_probabilities, to_mask
-from naevi.inference.segmenter import Segmenter
+from naevi.inference.segmenter import Segmenter, with_one_thread
 from naevi.metrics import confusion_counts, overlap_scores
+from naevi.parallel.workers import parallel_map
+from naevi.progress import progress
 from naevi.workspace import Workspace
 
 IMAGE_COLUMNS = ["image_id", "dataset", "diagnosis", "lesion_fraction", "touches_frame", "dark_corners"]
 PER_IMAGE_COLUMNS = [*IMAGE_COLUMNS, "fold", "class", *ALL_SCORES, "tp", "fp", "fn", "tn"]
-CHUNK_SIZE = 256  # images in memory at a time
+CHUNK_SIZE = 16  # images that a worker scores at a time
+
+
+class Part(NamedTuple):
+    """Images to score with one model."""
+
+    segmenter: Segmenter
+    ids: list[str]
+    keep: Path | None  # the folder for predictions, if they are wanted
 
 
 class ImageScores(NamedTuple):
@@ -33,8 +46,8 @@ class ImageScores(NamedTuple):
     pixels: Counts
 
 
-def score_images(segmenter: Segmenter, workspace: Workspace, ids: list[str], *, keep: Path | None) -> ImageScores:
-    """Return the scores of prepared images at native size.
+def score_images(workspace: Workspace, parts: Sequence[Part]) -> list[ImageScores]:
+    """Return the scores of prepared images at native size, for each part. Workers score them at the same time.
 
     With `keep`, predictions are written to that folder and surface distances are computed. Columns of rows: image_id,
     class, those of `confusion_counts` and `overlap_scores`, brier, confidence and, with `keep`, SURFACE_SCORES.
@@ -45,16 +58,32 @@ def score_images(segmenter: Segmenter, workspace: Workspace, ids: list[str], *, 
     are NaN. Confidence is computed without the mask: it is NaN for a class that is not predicted. If no class is
     predicted it is 0, because the Dice of such an image is 0 unless its mask is empty too.
     """
-    scores = []
-    for first in range(0, len(ids), CHUNK_SIZE):
-        chunk = ids[first : first + CHUNK_SIZE]
-        images = load_images(
-            workspace.prepared, chunk, classes=len(segmenter.names), device=segmenter.compute.device
-        ).images
-        probabilities = segmenter.predict_prepared(images)
-        for image_id, probability in zip(chunk, probabilities, strict=True):
-            scores.append(_score_image(image_id, probability, segmenter, workspace, keep))
-    return concatenate_scores(scores)
+    chunks = [
+        (number, part._replace(segmenter=with_one_thread(part.segmenter), ids=part.ids[first : first + CHUNK_SIZE]))
+        for number, part in enumerate(parts)
+        for first in range(0, len(part.ids), CHUNK_SIZE)
+    ]
+    found: list[list[ImageScores]] = [[] for _ in parts]
+    scored = parallel_map(partial(_score_chunk, workspace), [chunk for _, chunk in chunks])
+    number_of_images = sum(len(part.ids) for part in parts)
+    pairs = zip(chunks, scored, strict=True)
+    for (number, _), scores in progress(
+        pairs, total=number_of_images, label="evaluate", unit="images", size=lambda pair: len(pair[0][1].ids)
+    ):
+        found[number].append(scores)
+    return [concatenate_scores(scores) for scores in found]
+
+
+def _score_chunk(workspace: Workspace, part: Part) -> ImageScores:
+    segmenter, ids, keep = part
+    images = load_images(workspace.prepared, ids, classes=len(segmenter.names), device=segmenter.compute.device).images
+    probabilities = segmenter.predict_prepared(images)
+    return concatenate_scores(
+        [
+            _score_image(image_id, probability, segmenter, workspace, keep)
+            for image_id, probability in zip(ids, probabilities, strict=True)
+        ]
+    )
 
 
 def concatenate_scores(parts: list[ImageScores]) -> ImageScores:
@@ -71,7 +100,7 @@ def per_image_table(rows: pd.DataFrame, image_table: pd.DataFrame) -> pd.DataFra
 def _score_image(
     image_id: str, probability: Tensor, segmenter: Segmenter, workspace: Workspace, keep: Path | None
 ) -> ImageScores:
-    mask = read_mask(workspace.raw / "masks" / f"{image_id}.png")
+    mask = stored_mask(workspace.raw / "masks", image_id)
     height, width = mask.shape
     native = resize_probabilities(probability, height=height, width=width)
     prediction = to_mask(native, segmenter.settings)

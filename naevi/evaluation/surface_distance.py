@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 SURFACE_SCORES = ["nsd_2", "nsd_5", "hd95", "assd"]
 TOLERANCES_PX = {"nsd_2": 2.0, "nsd_5": 5.0}  # px
 
+# MONAI warns about its own code. Not with catch_warnings, which affects all threads and ends while others compute.
+warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
+
 
 def surface_distances(mask: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> dict[str, float]:
     """Return the SURFACE_SCORES of one image and class for areas (H, W), bool. An outline is an area's border pixels.
@@ -38,6 +41,4 @@ def surface_distances(mask: NDArray[np.bool_], prediction: NDArray[np.bool_]) ->
         "assd": partial(compute_average_surface_distance, symmetric=True),
     }
     areas = [torch.from_numpy(area.astype("float32"))[None, None] for area in (prediction, mask)]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning)  # MONAI warns about its own code
-        return {name: float(measure(*areas, include_background=True)) for name, measure in measures.items()}
+    return {name: float(measure(*areas, include_background=True)) for name, measure in measures.items()}

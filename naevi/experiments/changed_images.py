@@ -6,7 +6,8 @@ import pandas as pd
 
 from naevi.experiments.named_results import NamedResult
 from naevi.experiments.statistics import DECIMALS, Comparison, PairedImages, image_scores
-from naevi.images import Pixels, raw_image, read_image, read_mask
+from naevi.images.files import Pixels
+from naevi.images.folders import is_stored, stored_image, stored_mask
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.workspace import Workspace
 
@@ -48,13 +49,13 @@ def _overlay(workspace: Workspace, image_id: str, result: NamedResult) -> dict[s
     from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask, to_data_uri
 
     missing: dict[str, Any] = {"overlay": None, "width": 0, "height": 0}
-    image_file, mask_file = raw_image(workspace.raw, image_id), workspace.raw / "masks" / f"{image_id}.png"
-    if not (result.predictions and image_file.exists() and mask_file.exists()):
+    images, masks = workspace.raw / "images", workspace.raw / "masks"
+    if not (result.predictions and is_stored(images, image_id) and is_stored(masks, image_id)):
         return missing
-    mask, prediction = read_mask(mask_file), result.predictions(image_id)
+    mask, prediction = stored_mask(masks, image_id), result.predictions(image_id)
     if prediction is None or not _has_its_score(image_id, result, mask, prediction):
         return missing
-    pixels = draw_overlay(shrink_image(read_image(image_file)), shrink_mask(mask), shrink_mask(prediction))
+    pixels = draw_overlay(shrink_image(stored_image(images, image_id)), shrink_mask(mask), shrink_mask(prediction))
     return {"overlay": to_data_uri(pixels, lines=True), "width": pixels.shape[1], "height": pixels.shape[0]}
 
 

@@ -1,10 +1,13 @@
 """Results by name: the workspace, the committed default, published results, DVC experiments, git revisions."""
 
+import io
+import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -14,7 +17,8 @@ from naevi.experiments.published import DEFAULT, experiment_name
 from naevi.experiments.repository import bytes_at, experiment_revisions, run_command
 from naevi.experiments.revisions import result_at
 from naevi.experiments.workspace_result import read_workspace_result
-from naevi.images import Pixels, open_image
+from naevi.images.files import Pixels, open_image
+from naevi.images.folders import INDEX, shard_name, stored_bytes
 from naevi.results.data_sets import UNKNOWN_DATA_SET, DataSet, are_versions, data_set_labels, is_same
 from naevi.results.folders import published_names, read_published
 from naevi.results.per_image import parse_per_image
@@ -140,8 +144,8 @@ def _git_revision(workspace: Workspace, name: str) -> str | None:
 
 def _from_folder(folder: Path) -> ReadPrediction:
     def read(image_id: str) -> Pixels | None:
-        file = folder / f"{image_id}.png"
-        return _decode_prediction(file.read_bytes()) if file.exists() else None
+        content = stored_bytes(folder, f"{image_id}.png")
+        return None if content is None else _decode_prediction(content)
 
     return read
 
@@ -156,12 +160,22 @@ def _from_cache(workspace: Workspace, revision: str) -> ReadPrediction:
         try:
             if not opened:
                 opened.append(DVCFileSystem(str(workspace.root), rev=revision))
-            path = workspace.relative(workspace.predictions / f"{image_id}.png")
-            return _decode_prediction(opened[0].read_bytes(path))
+            return _decode_prediction(
+                _read_file(opened[0], workspace.relative(workspace.predictions), f"{image_id}.png")
+            )
         except Exception:  # caches and remotes raise many kinds of errors, and a comparison works without images
             return None
 
     return read
+
+
+def _read_file(files: Any, folder: str, name: str) -> bytes:
+    """Return the content of a file in a folder of images, see `images.folders`. `files` is a file system of DVC."""
+    if not files.exists(f"{folder}/{INDEX}"):
+        return bytes(files.read_bytes(f"{folder}/{name}"))
+    shard = shard_name(json.loads(files.read_bytes(f"{folder}/{INDEX}")), name)
+    with ZipFile(io.BytesIO(files.read_bytes(f"{folder}/{shard}"))) as shard_files:
+        return shard_files.read(name)
 
 
 def _decode_prediction(content: bytes) -> Pixels:

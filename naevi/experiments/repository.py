@@ -19,15 +19,13 @@ DVC_RWLOCKS = (".dvc/tmp/rwlock", ".dvc/tmp/exps/rwlock")
 def run_command(*command: str, folder: Path, show: bool = False, without: tuple[str, ...] = ()) -> str:
     """Run a command in a folder and return its output, or show the output at once if `show` is set.
 
-    Programs of this Python environment come first. The environment variables in `without` are hidden from the command.
+    Its environment is that of `program_environment`.
     Raises UserError if it fails.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in without}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     completed = subprocess.run(
         command,
         cwd=folder,
-        env=environment,
+        env=program_environment(without),
         stdout=None if show else subprocess.PIPE,
         encoding="utf-8",  # git's encoding in every locale
         errors="replace",
@@ -36,6 +34,12 @@ def run_command(*command: str, folder: Path, show: bool = False, without: tuple[
     if completed.returncode:
         raise UserError(f"`{shlex.join(command)}` failed with exit code {completed.returncode}. See its output above.")
     return completed.stdout or ""
+
+
+def program_environment(without: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the environment of a command, without some variables. Programs of this Python environment come first."""
+    environment = {key: value for key, value in os.environ.items() if key not in without}
+    return environment | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
 
 
 def bytes_at(workspace: Workspace, revision: str, path: str) -> bytes | None:

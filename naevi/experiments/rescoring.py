@@ -4,6 +4,7 @@ Only images that its model has not seen are predicted. Unchanged images keep the
 which each image was predicted by a model that had not seen it.
 """
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from naevi.errors import UserError, first_ten
 from naevi.experiments.named_results import NamedResult
 from naevi.experiments.repository import cache_folder, cached_file, cached_listing
 from naevi.files import read_csv, read_json
-from naevi.images import pixel_sha256, raw_image, read_image, read_mask
+from naevi.images.files import pixel_sha256, read_image
+from naevi.images.folders import SHARD_SUFFIX, stored_image, stored_mask, unpacked_md5
 from naevi.inference.segmenter import Segmenter, load_segmenter
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.progress import progress
@@ -106,7 +108,24 @@ def _listings(
     changed = [path for path, md5 in after.items() if not _has_md5(workspace.raw / path, md5)]
     if changed:
         raise UserError(f"files in {workspace.relative(workspace.raw)} have changed: {first_ten(changed)}.")
+    before = _unpack(before, lambda _, md5: cached_file(cache, md5))
+    after = _unpack(after, lambda path, _: workspace.raw / path)
     return _with_present_md5(before, after, cache, workspace.raw), after
+
+
+def _unpack(files: dict[str, str], locate: Callable[[str, str], Path]) -> dict[str, str]:
+    """Return the MD5 of each file by path, with the content of shards instead of shards.
+
+    `locate` returns the file that has a path and an MD5.
+    """
+    unpacked: dict[str, str] = {}
+    for path, md5 in files.items():
+        if path.endswith(SHARD_SUFFIX):
+            folder = PurePosixPath(path).parent
+            unpacked |= {f"{folder}/{name}": inner for name, inner in unpacked_md5(locate(path, md5)).items()}
+        else:
+            unpacked[path] = md5
+    return unpacked
 
 
 def _with_present_md5(before: dict[str, str], after: dict[str, str], cache: Path, raw: Path) -> dict[str, str]:
@@ -122,7 +141,7 @@ def _with_present_md5(before: dict[str, str], after: dict[str, str], cache: Path
     earlier = {path: cached_file(cache, before[path]) for path in old if cached_file(cache, before[path]).is_file()}
     if not earlier:
         return before
-    present = {pixel_sha256(read_image(raw / path)): after[path] for path in new}
+    present = {pixel_sha256(stored_image(raw / IMAGES, PurePosixPath(path).stem)): after[path] for path in new}
     found = {path: present.get(pixel_sha256(read_image(file))) for path, file in earlier.items()}
     return before | {path: md5 for path, md5 in found.items() if md5}
 
@@ -133,8 +152,8 @@ def _has_md5(path: Path, md5: str) -> bool:
 
 def _score(model: Segmenter, raw: Path, image_id: str) -> pd.DataFrame:
     """Return the overlap scores of one image at native size, a row for each foreground class."""
-    prediction = model.mask(model.probabilities([read_image(raw_image(raw, image_id))])[0])
-    mask = read_mask(raw / MASKS / f"{image_id}.png")
+    prediction = model.mask(model.probabilities([stored_image(raw / IMAGES, image_id)])[0])
+    mask = stored_mask(raw / MASKS, image_id)
     counts = confusion_counts(mask[None], prediction[None], classes=len(model.names))
     row: dict[str, Any] = {"image_id": image_id, "fold": "all", "class": model.names[1:]}
     return counts.join(overlap_scores(counts, classes=len(model.names))).assign(**row)[COLUMNS]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from naevi.config import PredictConfig
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.models.prediction import to_class_map
 
 

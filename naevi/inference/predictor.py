@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from naevi.config import Config, EvaluateConfig, PredictConfig, ReadingConfig, RuntimeConfig, Section, load_config
 from naevi.errors import UserError, describe_error
 from naevi.files import atomic_folder, read_json, write_json
-from naevi.images import READING_FILE
+from naevi.images.files import READING_FILE
 from naevi.models.storage import DESCRIPTION, WEIGHTS
 from naevi.workspace import Workspace
 

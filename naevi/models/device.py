@@ -13,6 +13,7 @@ import torch
 from naevi.config import RuntimeConfig
 from naevi.errors import UserError
 from naevi.models.distributed import local_world_size, world_size
+from naevi.parallel.processes import cores
 
 ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)")  # of a GPU: sm_86 has the compute capability 8.6
 
@@ -45,8 +46,7 @@ def resolve_compute_settings(settings: RuntimeConfig) -> ComputeSettings:
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if _has_native_bf16(device) else "fp32"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // local_world_size()) if settings.threads == "auto" else settings.threads
+    threads = max(1, cores() // local_world_size()) if settings.threads == "auto" else settings.threads
     torch.set_num_threads(threads)
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

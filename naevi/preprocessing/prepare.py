@@ -14,22 +14,20 @@ from numpy.typing import NDArray
 from naevi.config import DataConfig, PreprocessConfig
 from naevi.errors import UserError, first_ten
 from naevi.files import atomic_folder, write_csv
-from naevi.images import (
+from naevi.images.files import (
     VOID,
     Pixels,
     is_foreground,
     pixel_sha256,
-    raw_image,
-    read_image,
-    read_mask,
     resize_image,
     resize_mask,
     write_image,
     write_mask,
 )
+from naevi.images.folders import pack_images, stored_image, stored_mask
+from naevi.parallel.workers import parallel_map
 from naevi.preprocessing import vanished
 from naevi.preprocessing.near_duplicates import find_chains, find_near_duplicates, group_images
-from naevi.preprocessing.parallel import parallel_map
 from naevi.preprocessing.thumbnails import thumbnail
 from naevi.progress import progress
 from naevi.tables import read_labels
@@ -51,6 +49,7 @@ IMAGE_TABLE_COLUMNS = [
 ]
 REVIEWED_SIDES = 64, 32  # px, of the images for the review: of up to 1000 images, and of more, to save time and memory
 MANY = 1000
+CHUNK_SIZE = 16  # images that a process gets at a time
 # A corner is a square with this fraction of the side. It is dark below this fraction of the image's median gray.
 CORNER_SIDE, DARK_FRACTION = 1 / 20, 0.4
 SMALLEST_FRACTION = 1e-6  # of a mask that isn't empty, because fractions are rounded to six digits
@@ -101,6 +100,8 @@ def prepare(workspace: Workspace, data: DataConfig, settings: PreprocessConfig) 
         image_table = image_table.merge(rows, on="image_id")
         _check_empty(image_table, settings.empty_masks)
         image_table["group"] = group_images(image_table, pairs)
+        for subfolder in ("images", "masks"):
+            pack_images(folder / subfolder)
         image_table = image_table[[column for column in IMAGE_TABLE_COLUMNS if column in image_table]]
         write_csv(folder / workspace.image_table.name, image_table)
     small = pd.DataFrame([row for image in images for row in image.vanished], columns=vanished.COLUMNS)
@@ -131,7 +132,9 @@ def _prepare_images(
     # The thumbnails are on disk, because memory would grow with the number of images.
     with TemporaryFile(dir=prepared) as thumbnails:
         images: list[_PreparedImage] = []
-        prepared_images = parallel_map(prepare_image, image_ids.tolist())
+        ids = image_ids.tolist()
+        # Small images spend most of their time in Python, so threads would wait for each other.
+        prepared_images = parallel_map(prepare_image, ids, chunk=CHUNK_SIZE, processes_from=MANY + 1)
         for image in progress(prepared_images, total=len(image_ids), label="preprocess", unit="images"):
             thumbnails.write(image.thumbnail.tobytes())
             reviewed[len(images)] = image.reviewed
@@ -146,8 +149,7 @@ def _prepare_image(
     raw: Path, prepared: Path, image_id: str, *, size: int, names: list[str], reviewed_side: int
 ) -> _PreparedImage:
     """Write one resized image and mask; return its measurements and thumbnail."""
-    image = read_image(raw_image(raw, image_id))
-    mask = read_mask(raw / "masks" / f"{image_id}.png")
+    image, mask = stored_image(raw / "images", image_id), stored_mask(raw / "masks", image_id)
     height, width = mask.shape
     if image.shape[:2] != mask.shape:
         raise UserError(

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 
 Thumbnails = NDArray[np.uint8]  # (N, 2, 32, 32), see `thumbnail`
 Vectors = NDArray[np.float64]  # not float32, because its rounding errors would depend on the number compared at a time

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from naevi.images import Pixels, resize_mask
+from naevi.images.files import Pixels, resize_mask
 
 MIN_PIXELS = 10  # a region with fewer pixels at the training size has no shape to learn
 MAX_SIZE = 2048  # the upper bound of preprocess.size

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from naevi.images import VOID, Pixels, resize_mask
+from naevi.images.files import VOID, Pixels, resize_mask
 from naevi.rendering.colors import BLUE, GREEN, YELLOW
 
 # Color and opacity by outcome. Errors are filled and the correct area is only outlined, so that errors stand out and

@@ -15,7 +15,7 @@ from naevi.config import Config
 from naevi.evaluation.calibration import risk_coverage_curve
 from naevi.evaluation.summary import average_classes
 from naevi.files import atomic_folder, read_json, write_json, write_text
-from naevi.images import write_image
+from naevi.images.files import write_image
 from naevi.record import read_scores, result_fingerprint
 from naevi.rendering import plots
 from naevi.rendering.overlays import OUTCOMES

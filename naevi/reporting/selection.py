@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from naevi.evaluation.summary import scored_images
-from naevi.images import Pixels, raw_image, read_image, read_mask
+from naevi.images.files import Pixels
+from naevi.images.folders import stored_image, stored_mask
 from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask
 
 EXAMPLE_GROUPS = ("worst", "median", "best")
@@ -60,9 +61,9 @@ def load_examples(examples: pd.DataFrame, raw: Path, predictions: Path) -> list[
     """Return an image for each row of `select_examples`, from raw/images, raw/masks and predictions."""
     loaded = []
     for score in examples.to_dict("records"):
-        file = f"{score['image_id']}.png"
-        image = shrink_image(read_image(raw_image(raw, str(score["image_id"]))))
-        masks = (shrink_mask(read_mask(path)) for path in (raw / "masks" / file, predictions / file))
+        image_id = str(score["image_id"])
+        image = shrink_image(stored_image(raw / "images", image_id))
+        masks = (shrink_mask(stored_mask(folder, image_id)) for folder in (raw / "masks", predictions))
         loaded.append(
             ExampleImage({str(key): value for key, value in score.items()}, image, draw_overlay(image, *masks))
         )

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.review.pixels import SIDE, blur
 
 Masks = NDArray[np.float32]

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import fft
 
-from naevi.images import Pixels
-from naevi.preprocessing.parallel import cores
+from naevi.images.files import Pixels
+from naevi.parallel.processes import cores
 from naevi.review.edges import Masks, compare_masks, edge_colors, side_contrast
 from naevi.review.expectation import sigmoid
 from naevi.review.pixels import SIDE

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
-from naevi.images import Pixels
-from naevi.preprocessing.parallel import cores
+from naevi.images.files import Pixels
+from naevi.parallel.processes import cores
 from naevi.preprocessing.prepare import MANY
 from naevi.review.pixels import COLOR_FEATURES, Features, blur, pixel_features
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.rendering.colors import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 
 CLASS_COLORS = (GREEN, SKY, YELLOW, VERMILION, BLUE, PURPLE, ORANGE)  # of class 1, 2, …; repeated

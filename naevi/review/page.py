@@ -8,7 +8,8 @@ import pandas as pd
 from PIL import Image
 
 from naevi.files import write_text
-from naevi.images import read_image, read_mask, resize_mask
+from naevi.images.files import resize_mask
+from naevi.images.folders import stored_image, stored_mask
 from naevi.rendering.overlays import to_data_uri
 from naevi.rendering.pages import environment
 from naevi.rendering.tables import Table
@@ -88,12 +89,12 @@ def _places(
 
 def _image(row: dict[Any, Any], prepared: Path, rank: int) -> dict[str, Any]:
     """Return the values of an image that the page shows."""
-    file = f"{row['image_id']}.png"
-    image, mask = read_image(prepared / "images" / file), read_mask(prepared / "masks" / file)
+    image_id = row["image_id"]
+    image, mask = stored_image(prepared / "images", image_id), stored_mask(prepared / "masks", image_id)
     width, height = _shown_size(int(row["width"]), int(row["height"]))
     shown = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
     return {
-        "id": row["image_id"],
+        "id": image_id,
         "rank": rank,
         "diagnosis": row["diagnosis"],
         "reasons": [name for name in row["reasons"].split("; ") if name],

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.preprocessing.prepare import REVIEWED_SIDES
 
 SIDE = max(REVIEWED_SIDES)  # px. All lengths in px are those of images of this size; in smaller images they are shorter

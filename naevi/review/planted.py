@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.review.edges import Masks
 from naevi.review.evidence import TURNS, TURNS_OF_ANY_SHAPE, LogOdds, mask_evidence, move_mask
 from naevi.review.expectation import fit_logistic

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.review import reasons
 from naevi.review.evidence import TURNS
 from naevi.review.expectation import assign_folds, expected_foreground, sigmoid

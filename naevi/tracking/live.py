@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from naevi.errors import UserError, describe_error
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.provenance import read_description
 from naevi.tracking import store
 from naevi.tracking.logged_models import log_model

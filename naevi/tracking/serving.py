@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, Schema
 
 from naevi.datasets.decoding import read_new_image
 from naevi.errors import UserError
-from naevi.images import Pixels, write_mask
+from naevi.images.files import Pixels, write_mask
 from naevi.inference import segmenter
 from naevi.inference.segmenter import load_segmenter
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from naevi.config import AugmentConfig
-from naevi.images import VOID
+from naevi.images.files import VOID
 
 MAX_HAIRS = 20  # the upper bound of train.augment.hairs
 CONTROL_POINTS = 4  # of the elastic field, per side

@@ -11,7 +11,7 @@ from torch import Tensor
 from naevi.config import TrainConfig
 from naevi.dataset import PreparedImages
 from naevi.errors import UserError, describe_error
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.models.build import NormalizedNetwork, check_image_size
 from naevi.models.device import ComputeSettings
 from naevi.models.distributed import is_main_process, sum_over_processes, world_size

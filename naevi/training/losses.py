@@ -19,7 +19,7 @@ from segmentation_models_pytorch.losses import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from naevi.images import VOID
+from naevi.images.files import VOID
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 LossTerm = Callable[[Tensor, Tensor, bool], Tensor]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from naevi.dataset import PreparedImages
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.models.device import ComputeSettings
 from naevi.models.prediction import predict_probabilities, to_class_map, to_logits

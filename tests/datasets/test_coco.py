@@ -12,7 +12,7 @@ import pytest
 from naevi.config import Config
 from naevi.datasets.raw import build_raw
 from naevi.errors import UserError
-from naevi.images import read_mask, write_image
+from naevi.images.files import read_mask, write_image
 from naevi.tables import read_decisions
 from tests.helpers import HERE
 

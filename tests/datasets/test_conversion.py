@@ -15,7 +15,8 @@ from naevi.config import Config, DataConfig
 from naevi.datasets.decoding import read_image as decode
 from naevi.datasets.folder import import_folder, is_picture
 from naevi.errors import UserError
-from naevi.images import HEIF_PLUGINS, raw_image, read_image, readable_formats
+from naevi.images.files import HEIF_PLUGINS, readable_formats
+from naevi.images.folders import stored_bytes, stored_image
 from naevi.preprocessing.prepare import Prepared, prepare
 from naevi.tables import write_decisions
 from naevi.workspace import Workspace
@@ -65,8 +66,8 @@ def test_an_image_stays_as_it_is(tmp_path: Path, own: DataConfig, kind: str) -> 
     write(tmp_path, content, own)
 
     assert [path.name for path in (tmp_path / "images").iterdir()] == [f"a.b{suffix}"]
-    assert raw_image(tmp_path, "a.b").read_bytes() == content
-    assert np.array_equal(read_image(raw_image(tmp_path, "a.b")), decode(content, "", own.reading).pixels)
+    assert stored_bytes(tmp_path / "images", f"a.b{suffix}") == content
+    assert np.array_equal(stored_image(tmp_path / "images", "a.b"), decode(content, "", own.reading).pixels)
 
 
 @pytest.mark.parametrize("kind", CONVERTED)
@@ -85,8 +86,8 @@ def test_a_turned_image_becomes_png_if_its_orientation_is_ignored(tmp_path: Path
 
     write(tmp_path, KEPT["JPEG turned by 6"][0], ignoring)
 
-    assert raw_image(tmp_path, "a.b").name == "a.b.png"
-    assert read_image(raw_image(tmp_path, "a.b")).shape == (24, 32, 3)  # as stored
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.b.png"]
+    assert stored_image(tmp_path / "images", "a.b").shape == (24, 32, 3)  # as stored
 
 
 def test_a_kept_file_gives_the_same_data_set_as_its_pixels(tmp_path: Path, own: DataConfig) -> None:
@@ -192,7 +193,7 @@ def test_with_a_plugin_a_heic_photograph_becomes_png(tmp_path: Path, own: DataCo
     import_folder([("images", "images/a.HEIC", HEIC), ("masks", "masks/a.png", mask)], tmp_path, own)
 
     assert (tmp_path / "images/a.png").exists()
-    image = read_image(raw_image(tmp_path, "a")).astype(int)
+    image = stored_image(tmp_path / "images", "a").astype(int)
     assert np.abs(image[:, :16] - (200, 60, 40)).max() < 8
     assert np.abs(image[:, 16:] - (30, 80, 160)).max() < 8
 

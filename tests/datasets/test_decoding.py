@@ -13,7 +13,7 @@ from naevi.config import ReadingConfig
 from naevi.datasets.decoding import image_size, read_image, read_new_image
 from naevi.datasets.ph2 import READING
 from naevi.errors import UserError
-from naevi.images import Pixels, pixel_sha256
+from naevi.images.files import Pixels, pixel_sha256
 from tests.datasets.image_files import encode, exif, gray, palette, png_16_bit, tiff_16_bit, with_alpha
 
 RED, GRAY, WHITE = (255, 0, 0), (80, 80, 80), (255, 255, 255)

@@ -13,7 +13,7 @@ from PIL import Image
 from naevi.config import Config
 from naevi.datasets.folder import import_folder
 from naevi.errors import UserError
-from naevi.images import FORMATS, read_image, read_mask
+from naevi.images.files import FORMATS, read_image, read_mask
 from naevi.tables import Decision
 
 File = tuple[str, str, bytes]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from naevi.datasets.orientation import TURNS, better_outline, outline_contrast, turn, turn_back
-from naevi.images import Pixels
+from naevi.images.files import Pixels
 
 NUMBERS = np.arange(6).reshape(2, 3)
 

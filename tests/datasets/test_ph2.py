@@ -15,7 +15,7 @@ from naevi.datasets import raw
 from naevi.datasets.archives import read_files
 from naevi.datasets.ph2 import PH2_ADDRESSES, TABLE_NAMES, import_ph2, is_ph2_file, read_diagnoses
 from naevi.errors import UserError
-from naevi.images import Pixels, read_image, read_mask
+from naevi.images.files import Pixels, read_image, read_mask
 from tests.helpers import HERE, ROOT
 
 Alike = dict[str, tuple[Pixels, Pixels]]

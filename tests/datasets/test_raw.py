@@ -16,7 +16,7 @@ from naevi.config import Config, DataConfig
 from naevi.datasets.raw import build_raw, fill_raw
 from naevi.datasets.synthetic import synthetic_image
 from naevi.errors import UserError
-from naevi.images import Pixels, read_image, read_mask, write_image
+from naevi.images.files import Pixels, read_image, read_mask, write_image
 from naevi.tables import Decision, read_decisions
 from naevi.workspace import Workspace
 from tests.helpers import HERE

@@ -14,7 +14,8 @@ from naevi.config import Config
 from naevi.datasets.raw import build_raw
 from naevi.deploy.predict import predict_images
 from naevi.errors import UserError
-from naevi.images import VOID, Pixels, raw_image, read_image, read_mask
+from naevi.images.files import VOID, Pixels, read_mask
+from naevi.images.folders import stored_image
 from naevi.inference.predictor import write_predictor
 from naevi.inference.segmenter import load_segmenter
 from naevi.tables import decision_table, read_decisions
@@ -54,7 +55,7 @@ def pair(image_id: str, image: bytes = IMAGE, mask: bytes = MASK) -> dict[str, b
 
 def image(image_id: str) -> Pixels:
     """Return an image in data/raw."""
-    return read_image(raw_image(HERE.raw, image_id))
+    return stored_image(HERE.raw / "images", image_id)
 
 
 def mask(image_id: str) -> Pixels:

@@ -13,7 +13,7 @@ from PIL import Image
 from naevi.config import Config
 from naevi.datasets.raw import build_raw
 from naevi.errors import UserError
-from naevi.images import read_image, read_mask
+from naevi.images.files import read_image, read_mask
 from naevi.tables import Decision, read_decisions
 from tests.datasets.image_files import gray, png_16_bit
 from tests.helpers import HERE

@@ -18,7 +18,7 @@ from naevi.datasets.coco_format import draw_outline
 from naevi.deploy.coco import outline_polygon, simplify, write_coco
 from naevi.deploy.predict import predict_images
 from naevi.deploy.regions import describe_regions
-from naevi.images import read_mask, write_image, write_mask
+from naevi.images.files import read_mask, write_image, write_mask
 from naevi.inference.segmenter import load_segmenter
 from tests.deploy.predictors import write_predictor
 

@@ -13,7 +13,7 @@ from naevi.datasets.synthetic import synthetic_image
 from naevi.deploy.external_validation import validate_model
 from naevi.errors import UserError
 from naevi.files import read_json, write_json
-from naevi.images import write_image
+from naevi.images.files import write_image
 from naevi.provenance import digest
 from naevi.record import read_scores
 from naevi.workspace import Workspace

@@ -18,7 +18,7 @@ from naevi.deploy.predict import predict_images
 from naevi.deploy.prediction_folder import REGION_COLUMNS
 from naevi.errors import UserError
 from naevi.files import read_csv
-from naevi.images import FORMATS, read_mask, write_image
+from naevi.images.files import FORMATS, read_mask, write_image
 from naevi.inference.segmenter import Segmenter, load_segmenter
 from tests import pipeline
 from tests.deploy.predictors import write_predictor

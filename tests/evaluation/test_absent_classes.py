@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from naevi.config import EvaluateConfig
 from naevi.evaluation.outputs import write_outputs
-from naevi.evaluation.scoring import ImageScores, per_image_table, score_images
+from naevi.evaluation.scoring import ImageScores, Part, per_image_table, score_images
 from naevi.evaluation.summary import summarize, summarize_cross_validation
 from naevi.evaluation.surface_distance import SURFACE_SCORES
 from naevi.files import read_csv
-from naevi.images import write_image, write_mask
+from naevi.images.files import write_image, write_mask
 from naevi.inference.segmenter import Segmenter
 from naevi.models.build import NormalizedNetwork
 from naevi.models.device import ComputeSettings
@@ -64,8 +64,8 @@ def score(folder: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]], classes
         write_image(workspace.prepared / "images" / f"{image_id}.png", np.repeat(prediction[..., None] * STEP, 3, 2))
     network = NormalizedNetwork(Drawn(classes), mean=(0, 0, 0), std=(1, 1, 1))
     names = [f"class {number}" for number in range(classes)]
-    segmenter = Segmenter(network, names, SIDE, SETTINGS, ComputeSettings("cpu", "fp32", 1))
-    scores = score_images(segmenter, workspace, list(pairs), keep=workspace.predictions)
+    segmenter = Segmenter(folder, network, names, SIDE, SETTINGS, ComputeSettings("cpu", "fp32", 1))
+    (scores,) = score_images(workspace, [Part(segmenter, list(pairs), keep=workspace.predictions)])
     fractions = [(mask > 0).mean() for mask, _ in pairs.values()]
     image_table = pd.DataFrame({"image_id": list(pairs), "lesion_fraction": fractions})
     image_table = image_table.assign(dataset="folder", diagnosis="x", touches_frame=True, dark_corners=0)

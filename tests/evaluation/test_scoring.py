@@ -21,10 +21,10 @@ from naevi.evaluation import scoring
 from naevi.evaluation.calibration import dice_confidence
 from naevi.evaluation.cross_validation import cross_validate, learning_curves
 from naevi.evaluation.outputs import split_scores
-from naevi.evaluation.scoring import PER_IMAGE_COLUMNS, score_images
+from naevi.evaluation.scoring import PER_IMAGE_COLUMNS, Part, score_images
 from naevi.evaluation.surface_distance import SURFACE_SCORES, surface_distances
 from naevi.files import read_json, write_csv
-from naevi.images import VOID, read_mask, write_mask
+from naevi.images.files import VOID, read_mask, write_mask
 from naevi.inference.postprocessing import postprocess
 from naevi.inference.predictor import write_predict_settings, write_predictor
 from naevi.inference.segmenter import load_segmenter, open_segmenter
@@ -146,7 +146,7 @@ def test_predictions_are_cleaned_as_params_say(measured: Measured) -> None:
         segmenter = open_segmenter(HERE.model("0"), cleaned, ComputeSettings("cpu", "fp32", 1))
         with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as keep:
             patch.setattr(scoring, "CHUNK_SIZE", part)
-            score_images(segmenter, HERE, ids, keep=Path(keep))
+            score_images(HERE, [Part(segmenter, ids, keep=Path(keep))])
             predictions[clean] = [read_mask(Path(keep) / f"{image_id}.png") for image_id in ids]
 
     expected = [postprocess(each, classes=2, fill_holes=True, largest_only=True) for each in predictions[False]]
@@ -312,7 +312,7 @@ def test_pixels_without_a_known_class_are_in_no_score(measured: Measured) -> Non
     with tempfile.TemporaryDirectory() as folder:
         try:
             write_mask(path, half)
-            rows, pixels = score_images(segmenter, HERE, [image_id], keep=Path(folder))
+            ((rows, pixels),) = score_images(HERE, [Part(segmenter, [image_id], keep=Path(folder))])
         finally:
             path.write_bytes(content)
         prediction = read_mask(Path(folder) / f"{image_id}.png")

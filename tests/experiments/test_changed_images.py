@@ -9,7 +9,7 @@ from PIL import Image
 
 from naevi.experiments.changed_images import changed_images, describe_missing, most_changed
 from naevi.experiments.comparison import comparison_html
-from naevi.images import write_mask
+from naevi.images.files import write_mask
 from tests.experiments.helpers import per_image
 from tests.helpers import HERE
 

@@ -10,7 +10,7 @@ from naevi.errors import UserError
 from naevi.evaluation.summary import average_classes
 from naevi.experiments.named_results import load_result, other_results
 from naevi.files import read_json
-from naevi.images import write_image, write_mask
+from naevi.images.files import write_image, write_mask
 from naevi.results.folders import published_names
 from naevi.workspace import Workspace
 from tests.experiments.helpers import git, per_image, write_scores

@@ -20,7 +20,7 @@ from naevi.datasets.legend import Legend
 from naevi.datasets.mask_values import read_mask_values
 from naevi.datasets.raw import write_folder
 from naevi.files import read_yaml
-from naevi.images import read_mask, write_mask
+from naevi.images.files import read_mask, write_mask
 from naevi.workspace import Workspace
 from tests.datasets.archive_files import create_rar, create_tar, create_zip
 from tests.faults.damaged_bytes import spoilt

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from naevi.config import DataConfig, PreprocessConfig
-from naevi.images import Pixels, write_image, write_mask
+from naevi.images.files import Pixels, write_image, write_mask
 from naevi.preprocessing.prepare import Prepared, prepare
 from naevi.tables import write_decisions
 from naevi.workspace import Workspace

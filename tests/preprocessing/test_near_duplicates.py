@@ -11,7 +11,7 @@ from PIL import Image
 
 from naevi.datasets.synthetic import synthetic_image
 from naevi.errors import UserError
-from naevi.images import Pixels, resize_image
+from naevi.images.files import Pixels, resize_image
 from naevi.preprocessing import near_duplicates
 from naevi.preprocessing.near_duplicates import (
     find_chains,

@@ -8,7 +8,7 @@ import pytest
 
 from naevi.errors import UserError
 from naevi.files import read_csv
-from naevi.images import VOID, pixel_sha256, read_image, read_mask, write_mask
+from naevi.images.files import VOID, pixel_sha256, read_image, read_mask, write_mask
 from tests.preprocessing.raw_data import LEFT, NOISE, noise, prepare_all, prepare_raw, settings_with, write_raw
 
 

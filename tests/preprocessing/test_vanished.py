@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from naevi.images import resize_mask
+from naevi.images.files import resize_mask
 from naevi.preprocessing.vanished import COLUMNS, small_lesions, suggest_size
 
 NAMES = ["skin", "lesion", "ulcer"]

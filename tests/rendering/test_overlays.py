@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from naevi.images import VOID
+from naevi.images.files import VOID
 from naevi.rendering.overlays import draw_overlay, shrink_image, shrink_mask
 
 GREEN, YELLOW, BLUE = (0, 158, 115), (240, 228, 66), (0, 114, 178)  # Okabe and Ito's, in 0..255

@@ -14,7 +14,7 @@ from naevi.evaluation.calibration import N_BINS, reliability_curve, risk_coverag
 from naevi.evaluation.scoring import IMAGE_COLUMNS
 from naevi.evaluation.summary import summarize_cross_validation
 from naevi.evaluation.surface_distance import SURFACE_SCORES
-from naevi.images import read_mask, write_mask
+from naevi.images.files import read_mask, write_mask
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.reporting.dependencies import Dependencies
 from naevi.reporting.report import render_html

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from naevi.images import write_mask
+from naevi.images.files import write_mask
 from naevi.reporting.selection import load_examples, select_examples, select_worst
 from tests.datasets.image_files import exif
 

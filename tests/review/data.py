@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from naevi.datasets.synthetic import synthetic_image
-from naevi.images import Pixels, resize_image, resize_mask, write_image, write_mask
+from naevi.images.files import Pixels, resize_image, resize_mask, write_image, write_mask
 from naevi.preprocessing.prepare import review_pixels
 
 NO_PAIRS = pd.DataFrame(columns=["first", "second", "correlation"])

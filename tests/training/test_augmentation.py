@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from naevi.config import AugmentConfig
-from naevi.images import VOID
+from naevi.images.files import VOID
 from naevi.training import augmentation
 from naevi.training.augmentation import CONTROL_POINTS, N_DRAWS, _to_class_map, draw_random_numbers
 

@@ -14,7 +14,7 @@ from naevi.config import Config
 from naevi.dataset import MAX_RESIDENT_BYTES, PreparedImages, load_images
 from naevi.datasets.synthetic import synthetic_image
 from naevi.errors import UserError
-from naevi.images import resize_image, resize_mask
+from naevi.images.files import resize_image, resize_mask
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.models.build import NormalizedNetwork, create_network
 from naevi.models.device import ComputeSettings

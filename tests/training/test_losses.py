@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from naevi import config
-from naevi.images import VOID
+from naevi.images.files import VOID
 from naevi.training.losses import LOSSES, build_loss
 
 L = math.log(3)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from naevi.dataset import PreparedImages
-from naevi.images import VOID
+from naevi.images.files import VOID
 from naevi.metrics import confusion_counts, overlap_scores
 from naevi.models.device import ComputeSettings
 from naevi.training.losses import build_loss

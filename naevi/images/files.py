@@ -67,9 +67,12 @@ Pixels = NDArray[np.uint8]
 MaskValues = NDArray[np.uint16 | np.uint32]  # gray levels or palette indices, uint16, or colors 0xRRGGBB, uint32
 
 
-def read_image(path: Path) -> Pixels:
-    """Return an image of this pipeline as viewers show it, uint8 (H, W, 3). Raises UserError if it can't be read."""
-    with open_image(path) as image:
+def read_image(source: Path | bytes, name: str = "") -> Pixels:
+    """Return an image of this pipeline as viewers show it, uint8 (H, W, 3), from a file or its content.
+
+    Raises UserError if it can't be read, with `name` if it is given.
+    """
+    with open_image(source, name) as image:
         return _pixels(image)
 
 
@@ -77,12 +80,6 @@ def _pixels(image: ImageFile) -> Pixels:
     ImageOps.exif_transpose(image, in_place=True)
     pixels: Pixels = np.asarray(image.convert("RGB"))
     return pixels
-
-
-def raw_image(raw: Path, image_id: str) -> Path:
-    """Return the path of an image in data/raw, which has the suffix of its format, or .png if the file is missing."""
-    paths = [raw / "images" / f"{image_id}{suffix}" for suffix in dict.fromkeys(KEPT_FORMATS.values())]
-    return next((path for path in paths if path.exists()), paths[0])
 
 
 def kept_suffix(content: bytes, pixels: Pixels) -> str:
@@ -115,9 +112,12 @@ def values_to_classes(mask_values: MaskValues, values: list[int], void: list[int
     return mask
 
 
-def read_mask(path: Path) -> Pixels:
-    """Return a mask that `write_mask` wrote, uint8 (H, W) of class indices; raise UserError for any other file."""
-    with open_image(path) as image:
+def read_mask(source: Path | bytes, name: str = "") -> Pixels:
+    """Return a mask that `write_mask` wrote, uint8 (H, W) of class indices, from a file or its content.
+
+    Raises UserError for any other file, with `name` if it is given.
+    """
+    with open_image(source, name) as image:
         if image.mode != "P":
             raise ValueError("masks of this pipeline have a palette")
         mask: Pixels = np.asarray(image)

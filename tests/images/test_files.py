@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from naevi.errors import UserError
-from naevi.images import (
+from naevi.images.files import (
     FORMATS,
     VOID,
     Pixels,

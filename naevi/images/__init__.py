@@ -1,0 +1,1 @@
+"""Read and write images and masks of this pipeline."""

@@ -1,0 +1,1 @@
+"""Several processes at the same time. Nothing here can change a result, so no stage depends on it."""
