@@ -1,11 +1,16 @@
 """Data and models through an S3 server: one clone pushes them, and another pulls them without training."""
 
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
+from PIL import Image
 
+from naevi.datasets.synthetic import synthetic_image
 from naevi.experiments.demo import commit
 from tests import pipeline
 from tests.helpers import HERE
@@ -59,6 +64,38 @@ def test_another_clone_trains_nothing_and_predicts_the_same(
         pipeline.run(folder, "python", "-m", "naevi", "predict", str(HERE.raw / "images"), "--out", out)
     assert len(contents(tmp_path / "predicted-first" / "masks")) == 20
     assert contents(tmp_path / "predicted-clone" / "masks") == contents(tmp_path / "predicted-first" / "masks")
+
+
+def test_an_archive_is_imported_and_its_next_version_is_noticed(tmp_path: Path, address: str) -> None:
+    """The commands of docs/scaling.md."""
+    folder = tmp_path / "repository"
+    pipeline.make(folder, "data.source=folder", "data.path=data/external/set.zip")
+    (folder / "data" / "external").mkdir(parents=True, exist_ok=True)
+    upload(address, numbers=range(5))
+    pipeline.run(folder, "dvc", "remote", "add", "store", "s3://bucket")
+    pipeline.run(folder, "dvc", "remote", "modify", "store", "endpointurl", address)
+    pipeline.run(folder, "dvc", "import-url", "remote://store/set.zip", "data/external/set.zip", **KEYS)
+    pipeline.run(folder, "dvc", "repro", "download")
+    assert len(contents(folder / HERE.raw / "masks")) == 5
+
+    upload(address, numbers=range(6))
+    pipeline.run(folder, "dvc", "update", "data/external/set.zip.dvc", **KEYS)
+    pipeline.run(folder, "dvc", "repro", "download")
+
+    assert len(contents(folder / HERE.raw / "masks")) == 6
+
+
+def upload(address: str, numbers: range) -> None:
+    """Upload an archive of synthetic images and masks."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for number in numbers:
+            sample = synthetic_image(number, height=32, width=48, seed=1)
+            for role, pixels in (("images", sample.image), ("masks", sample.mask * np.uint8(255))):
+                png = io.BytesIO()
+                Image.fromarray(pixels).save(png, "PNG")
+                archive.writestr(f"set/{role}/{number}.png", png.getvalue())
+    requests.put(f"{address}/bucket/set.zip", data=content.getvalue(), timeout=30).raise_for_status()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
