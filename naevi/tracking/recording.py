@@ -23,6 +23,7 @@ from naevi.tracking.runs import (
     RESTORED,
     create_model_run,
     dataset_input,
+    log_data_sets,
     log_folder,
     log_history,
     log_metrics,
@@ -116,7 +117,7 @@ def record_result(
     log_metrics(client, run_id, [Metric(key, value, now, 0) for key, value in scores])
     test_ids = read_csv(workspace.per_image).image_id.unique().tolist()
     test_data = data_digest(read_csv(workspace.image_table), test_ids)
-    client.log_inputs(run_id, [dataset_input(workspace, result.data_set, test_data, "test")])
+    log_data_sets(client, run_id, [dataset_input(workspace, result.data_set, test_data, "test")])
     files = [workspace.report_html, workspace.report_md, workspace.metrics, workspace.per_image]
     if workspace.details.exists():  # results of earlier versions have none
         files.append(workspace.details)
@@ -144,7 +145,7 @@ def record_test_scores(workspace: Workspace, client: "MlflowClient", run_id: str
     per_image = read_csv(workspace.per_image)
     ids = per_image[per_image.fold.astype(str) == item].image_id.unique().tolist()
     data = data_digest(read_csv(workspace.image_table), ids)
-    client.log_inputs(run_id, [dataset_input(workspace, result.data_set, data, "test")])
+    log_data_sets(client, run_id, [dataset_input(workspace, result.data_set, data, "test")])
     link, now = metric_link(client.get_run(run_id), "test"), now_ms()
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0, **link) for key, value in tested.items()])
 

@@ -47,11 +47,19 @@ def create_model_run(
     name = f"{origin['model']['architecture']} {origin['item']}"
     run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
     log_params(client, run_id, {key: origin[key] for key in MODEL_PARAMETERS})
-    client.log_inputs(
-        run_id,
-        [dataset_input(workspace, data_set, data, part) for part, data in origin["data"].items() if data["images"]],
-    )
+    inputs = [dataset_input(workspace, data_set, data, part) for part, data in origin["data"].items() if data["images"]]
+    log_data_sets(client, run_id, inputs)
     return run_id
+
+
+def log_data_sets(client: "MlflowClient", run_id: str, inputs: "list[DatasetInput]") -> None:
+    """Link data sets to a run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:  # another process has linked the same one at the same moment, and now MLflow finds it
+        client.log_inputs(run_id, inputs)
 
 
 def run_tags(workspace: Workspace, fingerprint: str, data_set: str, source: str, baseline: str) -> dict[str, str]:

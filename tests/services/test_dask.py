@@ -44,11 +44,14 @@ class Cluster:
         """Start a worker, and wait until the scheduler knows it."""
         from distributed import Client
 
+        name = f"worker {len(self.processes)}"
+        options = ("--name", name, "--nthreads", "1", "--no-dashboard", "--no-nanny")
+        self.processes.append(start("worker", self.address, *options, folder=folder, **environment))
+        end = time.monotonic() + 60
         with Client(self.address, timeout=60) as client:
-            known = len(client.nthreads())
-            options = ("--nthreads", "1", "--no-dashboard", "--no-nanny")
-            self.processes.append(start("worker", self.address, *options, folder=folder, **environment))
-            client.wait_for_workers(known + 1, timeout=60)
+            while name not in {worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()}:
+                assert time.monotonic() < end
+                time.sleep(0.1)
         return self.processes[-1]
 
 

@@ -62,8 +62,8 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
     started = []
     try:
         for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D"]):
-            log = (folder / command[0]).open("wb")
-            started.append(subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log))
+            with (folder / command[0]).open("wb") as log:
+                started.append(subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log))
             time.sleep(2)
         yield environment
     finally:
