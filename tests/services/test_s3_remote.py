@@ -95,7 +95,12 @@ def upload(address: str, numbers: range) -> None:
                 png = io.BytesIO()
                 Image.fromarray(pixels).save(png, "PNG")
                 archive.writestr(f"set/{role}/{number}.png", png.getvalue())
-    requests.put(f"{address}/bucket/set.zip", data=content.getvalue(), timeout=30).raise_for_status()
+    import boto3
+
+    keys = {name.lower(): value for name, value in KEYS.items()}
+    client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
+    client.put_object(Bucket="bucket", Key="set.zip", Body=content.getvalue())
+    client.close()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
