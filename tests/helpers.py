@@ -1,6 +1,8 @@
 """What several test modules share."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,11 @@ def lock_entries(workspace: Workspace, config: Config) -> dict[str, Any]:
 def _entries(workspace: Workspace, paths: list[Path]) -> list[dict[str, str]]:
     names = [workspace.relative(path) for path in paths if path.exists()]
     return [{"path": name, "hash": "md5", "md5": path_md5(workspace, name)} for name in names]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition is met, at most a minute."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

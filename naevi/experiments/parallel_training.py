@@ -123,7 +123,8 @@ def environment_of(config: Config, slot: int, number: int) -> dict[str, str]:
     if config.runtime.device in ("auto", "cuda"):
         import torch  # takes seconds
 
-        gpus = environment.get(GPUS, "").split(",") if environment.get(GPUS) else range(torch.cuda.device_count())
+        visible = environment.get(GPUS)
+        gpus = visible.split(",") if visible else range(torch.cuda.device_count())
         if gpus:
             environment[GPUS] = str(gpus[slot % len(gpus)])
     return environment

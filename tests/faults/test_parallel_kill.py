@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests import pipeline
 from tests.faults.kills import bytes_of, run_problems
+from tests.helpers import wait_until
 
 REPRO = ["naevi", "repro", "--jobs", "2"]
 
@@ -32,13 +32,6 @@ def working_in(folder: Path, *words: str) -> list[psutil.Process]:
 
 def has_ended(folder: Path) -> bool:
     return not working_in(folder)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.slow
